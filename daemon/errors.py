@@ -1,0 +1,208 @@
+"""The error tree: every error says what happened, and its class says who must act.
+
+Reads and writes nothing. A command ends with the `exit_code` of the error that stopped it, or of the worst outcome that
+a run met. The numbers 75, 77 and 78 are EX_TEMPFAIL, EX_NOPERM and EX_CONFIG of sysexits.h(3head), which systemd's
+`RestartPreventExitStatus=` can name.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What the process tells its caller."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    SITE_UNAVAILABLE = 75
+    CREDENTIALS_REFUSED = 77
+    CONFIGURATION = 78
+
+
+class DaemonError(Exception):
+    """A condition that is not a bug of ours. `str()` is one whole sentence for the person named by `who`."""
+
+    who = "operator"
+    exit_code: Exit = Exit.SOME_FAILED
+    action = "Read the message, mend its cause and run the job again."
+
+    def __init__(self, message: str, *, action: str | None = None) -> None:
+        super().__init__(message)
+        if action is not None:
+            self.action = action
+
+    @property
+    def kind(self) -> str:
+        """The name under which reports count errors of this class."""
+        return type(self).__name__
+
+
+class UsageError(DaemonError):
+    """The command line asks for something that does not exist, such as an unknown job."""
+
+    exit_code = Exit.USAGE
+    action = "Correct the command; `frappe-daemon --help` lists what there is."
+
+
+class ConfigError(DaemonError):
+    """The configuration cannot be used; `problems` holds every one found, worded for a person."""
+
+    exit_code = Exit.CONFIGURATION
+    action = "Edit the configuration file; `frappe-daemon check --offline` reads it again."
+
+    def __init__(self, message: str, problems: tuple[str, ...] = (), *, action: str | None = None) -> None:
+        super().__init__(message, action=action)
+        self.problems = problems
+
+
+class StateError(DaemonError):
+    """What the daemon remembers cannot be opened, read or written."""
+
+    exit_code = Exit.CONFIGURATION
+    action = "Check path, owner and free space of the state database named by [state] path."
+
+
+class GuardRefused(DaemonError):
+    """A plan was judged unsafe before its first write. Nothing was changed."""
+
+    action = "Look at the counts; narrow the rule, or raise its guard if they are what you want."
+
+
+class Stopped(DaemonError):
+    """The run was asked to stop, or passed its deadline; what it did is done, the rest waits for the next slot."""
+
+    who = "nobody"
+    action = "Nothing: the next run goes on from here. Raise `timeout` if it happens every time."
+
+
+class SiteError(DaemonError):
+    """A reply of the site that is not success. Carries what the site said.
+
+    `status` is the HTTP status (0 when no reply came), `exc_type` Frappe's exception class where it was sent,
+    `request` the method and path, never a query, a body or a header.
+    """
+
+    action = "Read the site's message; its Error Log may say more."
+
+    def __init__(
+        self, message: str, *, status: int = 0, exc_type: str = "", request: str = "", action: str | None = None
+    ) -> None:
+        super().__init__(message, action=action)
+        self.status = status
+        self.exc_type = exc_type
+        self.request = request
+
+    @property
+    def kind(self) -> str:
+        return self.exc_type or type(self).__name__
+
+
+class Transient(SiteError):
+    """The site could not do it now and says that nothing was done: the same request may be sent again."""
+
+    who = "nobody"
+    exit_code = Exit.SITE_UNAVAILABLE
+    action = "Nothing, if it passes; otherwise look at the site's workers and its database."
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **facts: object) -> None:
+        super().__init__(message, **facts)  # type: ignore[arg-type]
+        self.retry_after = retry_after
+        """Seconds that the site asked us to wait, or None."""
+
+
+class Throttled(Transient):
+    """429: the site's rate limit is used up, or 503: its queues are full."""
+
+    action = "Nothing: we slow down. Lower site.concurrency or raise the site's rate limit if it lasts."
+
+
+class Unreachable(Transient):
+    """No connection: wrong address, DNS, a firewall, a stopped server. Nothing was sent."""
+
+    who = "operator"
+    action = "Check site.url, DNS, firewall and that the site's web server runs."
+
+
+class UntrustedCertificate(SiteError):
+    """TLS verification failed; sending the key would have been unsafe, so nothing was sent."""
+
+    exit_code = Exit.SITE_UNAVAILABLE
+    action = "Name the authority's certificate in site.ca_file, or mend the site's certificate."
+
+
+class SiteDown(Transient):
+    """The circuit breaker is open: the site failed so often in a row that the run ends early."""
+
+    action = "Look at the site first; the next slot tries again."
+
+
+class OutcomeUnknown(SiteError):
+    """A write was sent and no reply came, so the site may or may not have done it. Never re-sent blindly."""
+
+    who = "nobody"
+    action = "Nothing: the job looks up what happened before it writes again."
+
+
+class NotFrappe(SiteError):
+    """The reply is no Frappe answer: HTML or another API where JSON of Frappe was expected."""
+
+    exit_code = Exit.SITE_UNAVAILABLE
+    action = "Check site.url: it must be the address of the Frappe site itself, without /app or /api."
+
+
+class CredentialsRefused(SiteError):
+    """401: the key or secret is wrong, expired, or its user disabled."""
+
+    exit_code = Exit.CREDENTIALS_REFUSED
+    action = "Generate new API keys for the user on the site and put them where site.api_key and site.api_secret point."
+
+
+class NotPermitted(SiteError):
+    """403: this user may not do this (or no credentials reached Frappe at all)."""
+
+    who = "site administrator"
+    action = "Give the daemon's user a role that may do this, or use the key of a user who may."
+
+
+class NotFound(SiteError):
+    """404: there is no such document, DocType or method."""
+
+    who = "document owner"
+    action = "Check the DocType and the name; the document may have been deleted or renamed."
+
+
+class AlreadyExists(SiteError):
+    """409, or 417 UniqueValidationError: a document with this name or unique value is there."""
+
+    who = "document owner"
+    action = "Use another name or unique value, or update the document that is there."
+
+
+class StaleDocument(SiteError):
+    """417 TimestampMismatchError: somebody saved the document after we read it. Nothing was changed."""
+
+    who = "nobody"
+    action = "Nothing: it is read again and decided anew."
+
+
+class InUse(SiteError):
+    """417 LinkExistsError: other documents link to this one, so it cannot be deleted or cancelled."""
+
+    who = "document owner"
+    action = "Delete or unlink what refers to it first, or leave it."
+
+
+class Invalid(SiteError):
+    """Frappe's validation refused the document or the arguments (417 and its relatives)."""
+
+    who = "document owner"
+    action = "Correct the values that the message names."
+
+
+class ServerBug(SiteError):
+    """500 and not known to be transient: an exception on the site that a retry will not mend."""
+
+    who = "programmer"
+    action = "Look into the site's Error Log; a customisation or an app on the site raised it."
