@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -109,14 +109,15 @@ class Schedule:
         return cls(plain, line=line, real_time=_runs_in_real_time(line))
 
     def after(self, moment: datetime, zone: ZoneInfo) -> datetime:
-        """The next slot strictly after the aware `moment`, in `zone`.
+        """The next slot strictly after the aware `moment`, as clocks in `zone` show it.
 
-        Compare slots in UTC: Python compares two moments of one zone by their wall clock, which a repeated hour fools.
+        Slots carry the zone's offset, not the zone: Python compares and subtracts moments of one ZoneInfo by their wall
+        clock, and finds those in a repeated hour unequal to any moment of another zone.
         """
-        return self._after(moment.astimezone(UTC), zone).astimezone(zone)
+        return _shown(self._after(moment.astimezone(UTC), zone), zone)
 
     def latest(self, since: datetime, until: datetime, zone: ZoneInfo) -> datetime | None:
-        """The last slot in (since, until], in `zone`, or None. Costs some thirty searches however long that is."""
+        """The last slot in (since, until], or None. Costs some thirty searches however long that is."""
         early, end = since.astimezone(UTC), until.astimezone(UTC)
         slot, late = self._after(early, zone), end
         if slot > end:
@@ -127,7 +128,7 @@ class Schedule:
             slot, late = (found, late) if found <= end else (slot, middle)
         # `late` has no slot between itself and `until`; only its last second may still hold one.
         last = self._after(slot, zone)
-        return (last if last <= end else slot).astimezone(zone)
+        return _shown(last if last <= end else slot, zone)
 
     def missed(self, last: datetime, now: datetime, zone: ZoneInfo) -> Missed:
         """The slots in (last, now]. Cheap however long ago `last` is: beyond `COUNTED` they are not counted."""
@@ -138,7 +139,7 @@ class Schedule:
             count, slot = count + 1, self._after(slot, zone)
         if not count:
             return Missed(0, None, None)
-        return Missed(count, first.astimezone(zone), self.latest(last, now, zone), more=slot <= end)
+        return Missed(count, _shown(first, zone), self.latest(last, now, zone), more=slot <= end)
 
     def describe(self) -> str:
         """The schedule in a few English words, for a table."""
@@ -221,6 +222,12 @@ def _offset(instant: datetime, zone: ZoneInfo) -> timedelta:
     return instant.astimezone(zone).utcoffset() or timedelta(0)
 
 
+def _shown(instant: datetime, zone: ZoneInfo) -> datetime:
+    """`instant` with the offset and the abbreviation that `zone` has then."""
+    local = instant.astimezone(zone)
+    return local.astimezone(timezone(_offset(instant, zone), local.tzname() or ""))
+
+
 def _wall(instant: datetime, zone: ZoneInfo) -> datetime:
     """What clocks in `zone` show at `instant`, as a naive time."""
     return instant.astimezone(zone).replace(tzinfo=None, fold=0)
@@ -297,7 +304,7 @@ def _checked_line(plain: str) -> str:
         next(CronSim(line, datetime(2000, 1, 1)))  # noqa: DTZ001 - wall-clock time of no zone
     except (CronSimError, StopIteration):
         raise ValueError(
-            f"{plain!r} never fires: no month it names has such a day; "
+            f"{plain!r} never fires: there is no such date; "
             'the last day of every month is "0 0 L * *", of February "0 0 L 2 *"'
         ) from None
     return line
@@ -348,7 +355,7 @@ def _better_field(facts: _Field, written: str) -> str:
     backwards = re.fullmatch(r"(\w+)-(\w+)", written)
     if backwards:
         return _split_range(facts, backwards[1], backwards[2])
-    return _closest(written, facts.names) or (written[:3] if written[:3] in facts.names else "")
+    return written[:3] if written[:3] in facts.names else _closest(written, facts.names)
 
 
 def _split_range(facts: _Field, first: str, last: str) -> str:
@@ -369,7 +376,7 @@ def _number(facts: _Field, written: str) -> int | None:
 def _closest(written: str, known: tuple[str, ...]) -> str:
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(written, known, 1, 0.7)), "")
+    return next(iter(get_close_matches(written, known, 1, 0.6)), "")
 
 
 def _did_you_mean(hint: str) -> str:

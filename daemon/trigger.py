@@ -42,7 +42,7 @@ class SlotTrigger(BaseTrigger):  # type: ignore[misc]
         self._jitter = jitter
         self._since = since
         self.fired: datetime | None = None
-        """The slot that fired last, in the schedule's zone; None before the first."""
+        """The slot that fired last; None before the first."""
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:  # noqa: ARG002
         """The fire time (UTC) of the slot after that of `previous_fire_time`.
@@ -60,7 +60,7 @@ class SlotTrigger(BaseTrigger):  # type: ignore[misc]
         return start + jitter_of(self._job, start, min(self._jitter, room))
 
     def slot_of(self, fire_time: datetime) -> datetime:
-        """The slot (in the schedule's zone) that fires at `fire_time`, a moment that this trigger returned."""
+        """The slot that fires at `fire_time`, a moment that this trigger returned."""
         earliest = fire_time - self._jitter - timedelta(microseconds=1)
         slot = self._schedule.latest(earliest, fire_time, self._zone)
         if slot is None:
