@@ -1,0 +1,51 @@
+"""One run of a job at a time, over threads and processes. Writes a small file for each job; never removes one.
+
+The claim is the kernel's lock (flock(2)) on that file, so that it ends with its holder, however that ends. The file
+stays: a lock on a file that somebody has meanwhile unlinked would exclude nobody.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+
+class Held(Exception):
+    """Somebody has the claim; `pid` is the process, or 0 where it has not written its number yet."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(pid)
+        self.pid = pid
+
+
+class Claims:
+    """The claims of the jobs of one state; `directory` lies beside its database."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @contextmanager
+    def hold(self, job: str) -> Iterator[None]:
+        """The claim on `job` within the block. Raises Held at once where it is taken, and OSError."""
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        # Python makes it close-on-exec, so that a child that is started within the block does not prolong the claim.
+        file = os.open(self._directory / f"{quote(job, safe='')}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _lock(file)
+            os.ftruncate(file, 0)
+            os.pwrite(file, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(file)
+
+
+def _lock(file: int) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(file, 20, 0)
+        raise Held(int(pid) if pid.isdigit() else 0) from None
