@@ -32,7 +32,7 @@ class Claims:
     def hold(self, job: str) -> Iterator[None]:
         """The claim on `job` within the block. Raises Held at once where it is taken, and OSError."""
         self._directory.mkdir(mode=0o700, exist_ok=True)
-        # Python makes it close-on-exec, so that a child that is started within the block does not prolong the claim.
+        # Python makes it close-on-exec: a child started within the block does not keep the claim of a killed daemon.
         file = os.open(self._directory / f"{quote(job, safe='')}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _lock(file)
@@ -40,6 +40,8 @@ class Claims:
             os.pwrite(file, str(os.getpid()).encode(), 0)
             yield
         finally:
+            # Not left to close(2): a child that has not come to its exec(2) yet has the file open too.
+            fcntl.flock(file, fcntl.LOCK_UN)
             os.close(file)
 
 

@@ -1,0 +1,162 @@
+"""Claims: one run of a job at a time, over threads and processes, and never a claim that outlives its holder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from daemon.errors import AlreadyRunning, StateError
+from daemon.state import Run, State
+
+HOLDER = """
+import sys
+from pathlib import Path
+from daemon.state import State
+with State.open(Path(sys.argv[1])) as state, state.claim("a"):
+    print("claimed", flush=True)
+    sys.stdin.read()
+"""
+
+CONTENDER = """
+import sys
+from pathlib import Path
+from daemon.errors import AlreadyRunning
+from daemon.state import State
+with State.open(Path(sys.argv[1])) as state:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    try:
+        with state.claim("a"):
+            print("claimed", flush=True)
+            sys.stdin.readline()
+    except AlreadyRunning:
+        print("refused", flush=True)
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    with State.open(tmp_path / "state.db") as opened:
+        yield opened
+
+
+@contextmanager
+def process(program: str, path: Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as started:
+        yield started
+        started.kill()
+
+
+def says(other: subprocess.Popen[str]) -> str:
+    assert other.stdout is not None
+    return other.stdout.readline().strip()
+
+
+def tell(other: subprocess.Popen[str]) -> None:
+    assert other.stdin is not None
+    other.stdin.write("\n")
+    other.stdin.flush()
+
+
+def test_a_claim_held_by_another_process_is_refused_and_says_who_and_since_when(state: State, tmp_path: Path) -> None:
+    """The sentence names the job, the process and, where a run was begun, its start."""
+    with process(HOLDER, tmp_path / "state.db") as holder:
+        assert says(holder) == "claimed"
+        with pytest.raises(AlreadyRunning) as refusal, state.claim("a"):
+            pytest.fail("two hold the claim")
+        assert str(refusal.value) == f"a is running in process {holder.pid}"
+        state.begin_run(Run("1", "a", "cleanup", "slot", None, datetime(2026, 1, 5, 12, tzinfo=UTC)))
+        with (
+            pytest.raises(AlreadyRunning, match="a is running since 2026-01-05 12:00:00 UTC in process"),
+            state.claim("a"),
+        ):
+            pytest.fail("two hold the claim")
+        with state.claim("b"):
+            pass  # another job is free
+
+
+def test_the_claim_of_a_killed_process_is_free_at_once(state: State, tmp_path: Path) -> None:
+    """kill -9 leaves the file but no lock, so nothing has to be cleaned up by hand."""
+    with process(HOLDER, tmp_path / "state.db") as holder:
+        assert says(holder) == "claimed"
+        holder.kill()
+        holder.wait()
+        with state.claim("a"):
+            pass
+
+
+def test_of_processes_that_claim_at_once_exactly_one_gets_it(tmp_path: Path) -> None:
+    """Round after round, whoever it is."""
+    with State.open(tmp_path / "state.db"):
+        for _ in range(3):
+            with (
+                process(CONTENDER, tmp_path / "state.db") as first,
+                process(CONTENDER, tmp_path / "state.db") as second,
+            ):
+                assert [says(first), says(second)] == ["ready", "ready"]
+                tell(first)
+                tell(second)
+                assert sorted([says(first), says(second)]) == ["claimed", "refused"]
+
+
+def test_threads_of_one_process_exclude_each_other_too(state: State) -> None:
+    """The lock belongs to the opened file, not to the process: a thread cannot slip in beside another."""
+    refused = []
+
+    def contend() -> None:
+        try:
+            with state.claim("a"):
+                pass
+        except AlreadyRunning as refusal:
+            refused.append(refusal)
+
+    with state.claim("a"):
+        thread = threading.Thread(target=contend)
+        thread.start()
+        thread.join()
+    assert len(refused) == 1
+
+
+def test_a_claim_ends_with_its_block_however_that_ends(state: State) -> None:
+    """An error of the job frees it, and comes out as it was: also an OSError, which is no fault of the state."""
+    with pytest.raises(FileNotFoundError, match="the job's own"), state.claim("a"):
+        raise FileNotFoundError("the job's own")
+    with state.claim("a"):
+        pass
+
+
+def test_a_child_process_started_within_a_claim_does_not_prolong_it(state: State) -> None:
+    """A mailer that a run leaves behind must not keep the job from running again."""
+    with state.claim("a"):
+        child = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=False
+        )
+    with child:
+        assert child.poll() is None
+        with state.claim("a"):
+            pass
+        child.kill()
+
+
+@pytest.mark.parametrize("job", ["a/b", "..", "ü ñ", "a\nb", "A:b*?"])
+def test_any_name_of_a_job_can_be_claimed_and_names_no_other_file(state: State, tmp_path: Path, job: str) -> None:
+    """The lock file stays in its directory, whatever a TOML key may hold."""
+    with state.claim(job), pytest.raises(AlreadyRunning), state.claim(job):
+        pytest.fail("two hold the claim")
+    assert len(list((tmp_path / "state.db.locks").iterdir())) == 1
+
+
+def test_a_directory_for_locks_that_cannot_be_made_is_a_state_error(state: State, tmp_path: Path) -> None:
+    """No traceback of the operating system: a sentence with the path."""
+    (tmp_path / "state.db.locks").write_text("in the way")
+    with pytest.raises(StateError, match=r"state\.db cannot be used: .*locks"), state.claim("a"):
+        pytest.fail("claimed without a lock")
