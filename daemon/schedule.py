@@ -122,13 +122,11 @@ class Schedule:
         slot, late = self._after(early, zone), end
         if slot > end:
             return None
-        while late - slot > _SECOND:
+        while late - slot > _SECOND:  # `slot` is one, and none lies in (late, until]
             middle = slot + (late - slot) / 2
             found = self._after(middle, zone)
             slot, late = (found, late) if found <= end else (slot, middle)
-        # `late` has no slot between itself and `until`; only its last second may still hold one.
-        last = self._after(slot, zone)
-        return _shown(last if last <= end else slot, zone)
+        return _shown(slot, zone)
 
     def missed(self, last: datetime, now: datetime, zone: ZoneInfo) -> Missed:
         """The slots in (last, now]. Cheap however long ago `last` is: beyond `COUNTED` they are not counted."""

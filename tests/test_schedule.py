@@ -437,6 +437,16 @@ class Days:
         for slot, (begin, end) in zip(slots, pairwise(begins), strict=True):
             assert begin <= slot <= end, (schedule.text, self.zone, slot)
 
+    def check_weekly(self, minute: int, weekday: int) -> None:
+        """A weekly schedule has those slots of the daily one that belong to its weekday (0 is Sunday)."""
+        begins = list(self.starts.values())
+        first, last = begins[0] - timedelta(seconds=1), begins[-1] - timedelta(seconds=1)
+        time = f"{minute % 60} {minute // 60}"
+        daily = slots_between(Schedule.parse(f"{time} * * *"), first, last, self.zone)
+        weekly = slots_between(Schedule.parse(f"{time} * * {weekday}"), first, last, self.zone)
+        days = zip(daily, self.starts, strict=False)  # the last day has begun only
+        assert weekly == [slot for slot, day in days if day.isoweekday() % 7 == weekday], (time, weekday, self.zone)
+
 
 @given(troubled_moments(), st.integers(0, 1439))
 @settings(max_examples=80, deadline=None)
@@ -455,15 +465,9 @@ def test_a_daily_schedule_fires_once_for_each_local_day_that_exists(
 def test_a_weekly_schedule_fires_once_for_each_of_its_days_that_exist(
     where: tuple[datetime, ZoneInfo], minute: int, weekday: int
 ) -> None:
-    """The slots of a weekly schedule are those of the daily one that belong to its weekday."""
+    """As the law of the daily ones, on each weekday."""
     moment, zone = where
-    days = Days.around(moment.replace(second=0, microsecond=0), zone)
-    begins = list(days.starts.values())
-    first, last = begins[0] - timedelta(seconds=1), begins[-1] - timedelta(seconds=1)
-    daily = slots_between(Schedule.parse(f"{minute % 60} {minute // 60} * * *"), first, last, zone)
-    weekly = slots_between(Schedule.parse(f"{minute % 60} {minute // 60} * * {weekday}"), first, last, zone)
-    expected = [slot for slot, day in zip(daily, days.starts, strict=False) if day.isoweekday() % 7 == weekday]
-    assert weekly == expected
+    Days.around(moment.replace(second=0, microsecond=0), zone).check_weekly(minute, weekday)
 
 
 def troubled_zones(first_year: int, last_year: int) -> list[str]:
@@ -479,7 +483,7 @@ def troubled_zones(first_year: int, last_year: int) -> list[str]:
 
 @pytest.mark.long
 @pytest.mark.parametrize(("first_year", "last_year"), [(2020, 2030), (1993, 1994), (2011, 2011)])
-def test_the_daily_law_holds_in_every_zone_around_every_change(first_year: int, last_year: int) -> None:
+def test_the_daily_and_weekly_laws_hold_in_every_zone_around_every_change(first_year: int, last_year: int) -> None:
     """All IANA zones, all changes of ten years and of the years in which whole days were skipped: the minutes around
     the change one by one, the rest of the day in steps."""
     for key in troubled_zones(first_year, last_year):
@@ -490,6 +494,8 @@ def test_the_daily_law_holds_in_every_zone_around_every_change(first_year: int, 
             near = {(m.hour * 60 + m.minute + step) % 1440 for m in (before, after) for step in range(-32, 33, 2)}
             for minute in sorted(near | set(range(7, 1440, 47))):
                 days.check(Schedule.parse(f"{minute % 60} {minute // 60} * * *"))
+            for day in days.starts:
+                days.check_weekly((before.hour * 60 + before.minute - 29) % 1440, day.isoweekday() % 7)
 
 
 @pytest.mark.long
@@ -512,6 +518,7 @@ def test_nothing_is_missed_between_two_slots() -> None:
     slot = datetime(2026, 1, 5, 8, tzinfo=UTC)
     assert schedule.missed(slot, slot + DAY - timedelta(seconds=1), UTC_ZONE) == Missed(0, None, None)
     assert schedule.missed(slot, slot + DAY, UTC_ZONE) == Missed(1, slot + DAY, slot + DAY)
+    assert schedule.missed(slot, slot + 3 * DAY, UTC_ZONE) == Missed(3, slot + DAY, slot + 3 * DAY)
     assert schedule.missed(slot + DAY, slot, UTC_ZONE) == Missed(0, None, None)  # the clock went back
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -134,9 +135,10 @@ def test_a_claim_ends_with_its_block_however_that_ends(state: State) -> None:
         pass
 
 
-def test_a_child_process_started_within_a_claim_does_not_prolong_it(state: State) -> None:
-    """A mailer that a run leaves behind must not keep the job from running again."""
+def test_a_child_process_that_has_the_file_open_does_not_prolong_a_claim(state: State, tmp_path: Path) -> None:
+    """A mailer that a run leaves behind, and that inherited the lock file, must not keep the job from running again."""
     with state.claim("a"):
+        os.set_inheritable(descriptor_of(tmp_path / "state.db.locks" / "a.lock"), True)
         child = subprocess.Popen(
             [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=False
         )
@@ -145,6 +147,29 @@ def test_a_child_process_started_within_a_claim_does_not_prolong_it(state: State
         with state.claim("a"):
             pass
         child.kill()
+
+
+def descriptor_of(path: Path) -> int:
+    """The number under which this process has `path` open."""
+    wanted = path.stat()
+    for number in range(1024):
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(number), wanted):
+                return number
+    raise FileNotFoundError(path)
+
+
+def test_what_an_earlier_holder_wrote_is_not_mixed_up_with_the_present_one(state: State, tmp_path: Path) -> None:
+    """A longer process number, left behind by a kill, is gone as a whole."""
+    with state.claim("a"):
+        pass
+    (tmp_path / "state.db.locks" / "a.lock").write_text("9" * 15)
+    with (
+        state.claim("a"),
+        pytest.raises(AlreadyRunning, match=rf"a is running in process {os.getpid()}$"),
+        state.claim("a"),
+    ):
+        pytest.fail("two hold the claim")
 
 
 @pytest.mark.parametrize("job", ["a/b", "..", "ü ñ", "a\nb", "A:b*?"])
