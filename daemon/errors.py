@@ -64,10 +64,20 @@ class StateError(DaemonError):
     action = "Check path, owner and free space of the state database named by [state] path."
 
 
-class GuardRefused(DaemonError):
-    """A plan was judged unsafe before its first write. Nothing was changed."""
+class ArchiveError(DaemonError):
+    """Rows could not be put into their archive, so none of them was deleted."""
 
-    action = "Look at the counts; narrow the rule, or raise its guard if they are what you want."
+    action = "Check the archive directory: owner, free space."
+
+
+class ClockSkew(DaemonError):
+    """This machine's clock and the site's differ so much that no age can be trusted. Nothing was changed."""
+
+    action = "Set the clock of this machine, or of the site's server, right (NTP)."
+
+
+class NothingRemovable(DaemonError):
+    """Of a whole page of rows none could be deleted, all for one reason; trying the rest would be the same."""
 
 
 class Stopped(DaemonError):
@@ -99,6 +109,13 @@ class SiteError(DaemonError):
         return self.exc_type or type(self).__name__
 
 
+class AlreadyRunning(DaemonError):
+    """Another run of this job, in this or another process, has not ended."""
+
+    who = "nobody"
+    action = "Nothing: wait until it ends; `frappe-daemon history` shows it."
+
+
 class Transient(SiteError):
     """The site could not do it now and says that nothing was done: the same request may be sent again."""
 
@@ -106,10 +123,23 @@ class Transient(SiteError):
     exit_code = Exit.SITE_UNAVAILABLE
     action = "Nothing, if it passes; otherwise look at the site's workers and its database."
 
-    def __init__(self, message: str, *, retry_after: float | None = None, **facts: object) -> None:
-        super().__init__(message, **facts)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        exc_type: str = "",
+        request: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, status=status, exc_type=exc_type, request=request)
         self.retry_after = retry_after
         """Seconds that the site asked us to wait, or None."""
+
+    @property
+    def site_wide(self) -> bool:
+        """Any other request would have met this too."""
+        return self.status in (502, 503, 504)
 
 
 class Throttled(Transient):
@@ -119,7 +149,11 @@ class Throttled(Transient):
 
 
 class Unreachable(Transient):
-    """No connection: wrong address, DNS, a firewall, a stopped server. Nothing was sent."""
+    """No connection, or none that lasted: wrong address, DNS, a firewall, a stopped or restarting server."""
+
+    @property
+    def site_wide(self) -> bool:
+        return True
 
     who = "operator"
     action = "Check site.url, DNS, firewall and that the site's web server runs."
@@ -199,6 +233,20 @@ class Invalid(SiteError):
 
     who = "document owner"
     action = "Correct the values that the message names."
+
+
+class TooLarge(Invalid):
+    """413: the request is larger than the site or its proxy takes."""
+
+    who = "site administrator"
+    action = "Raise max_file_size and the proxy's body limit, or make the job's batches smaller."
+
+
+class NotConfigured(SiteError):
+    """501: the site lacks a setting that the request needs, such as an outgoing Email Account."""
+
+    who = "site administrator"
+    action = "Set up what the message names on the site."
 
 
 class ServerBug(SiteError):

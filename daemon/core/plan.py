@@ -19,7 +19,7 @@ class Action:
     verb: str
     """What is done, as an infinitive: delete, create, update, submit, send."""
     doctype: str
-    name: str
+    name: str | int
     """The document's name, or the description of a whole set."""
     why: str
     count: int = 1
@@ -84,9 +84,10 @@ class Guard:
             return f"would remove {planned:,} rows, more than guard.max_rows = {self.max_rows:,}"
         percent = 100.0 * planned / total if total else 100.0
         if self.max_percent is not None and percent > self.max_percent:
-            return f"would remove {planned:,} of {total:,} rows ({percent:.1f} %), more than guard.max_percent = {self.max_percent:g}"
+            part = f"{planned:,} of {total:,} rows ({percent:.1f} %)"
+            return f"would remove {part}, more than guard.max_percent = {self.max_percent:g}"
         if self.max_percent is None and planned >= total:
-            return f"would remove every row there is ({total:,}); write guard.max_percent = 100 if that is what you want"
+            return f"would remove every row there is ({total:,}); guard.max_percent = 100 allows it"
         return ""
 
 
@@ -110,7 +111,9 @@ class Tally:
     """What else the part wants said, such as the strategy that it took or the rows that it left behind."""
     notes: list[str] = field(default_factory=list)
     refused: str = ""
-    """Why the guard refused this part, or the error that ended it before its end."""
+    """Why the guard refused this part; then nothing of it was done."""
+    error: Exception | None = None
+    """What ended this part before its end."""
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome, and keep it as a sample where a person will want to look at it."""

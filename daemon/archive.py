@@ -1,0 +1,69 @@
+"""Rows kept in a file before they are deleted: gzipped JSON Lines, on the disk and counted before the first delete.
+
+Each batch is a gzip member of its own (RFC 1952, 2.2: members follow one another), so a file that a crash cut short
+loses at most the batch that was being written, whose rows are still on the site.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from daemon.errors import ArchiveError
+
+
+class Archive:
+    """One file for one part of one run, made when its first batch comes."""
+
+    def __init__(self, directory: Path, doctype: str, run: str) -> None:
+        self.path = directory / f"{re.sub(r'[^A-Za-z0-9]+', '-', doctype).strip('-').lower()}-{run}.jsonl.gz"
+        self.rows = 0
+        self._lock = threading.Lock()
+
+    def write(self, docs: Iterable[Mapping[str, Any]]) -> int:
+        """Append `docs` and return how many are on the disk. Raises ArchiveError; then nothing may be deleted."""
+        lines = [json.dumps(doc, ensure_ascii=False, separators=(",", ":"), default=str) for doc in docs]
+        member = gzip.compress("".join(f"{line}\n" for line in lines).encode())
+        with self._lock:
+            try:
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                fresh = not self.path.exists()
+                with open(self.path, "ab", opener=_private) as file:
+                    file.write(member)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if fresh:
+                    _sync_directory(self.path.parent)
+                written = gzip.decompress(_tail(self.path, len(member))).count(b"\n")
+            except (OSError, EOFError) as error:
+                raise ArchiveError(f"{self.path}: the archive cannot be written: {error.strerror or error}") from None
+            if written != len(lines):
+                raise ArchiveError(f"{self.path}: {len(lines)} rows were written but {written} can be read back")
+            self.rows += written
+        return written
+
+
+def _private(path: str, flags: int) -> int:
+    """Rows may hold anything that the site holds, so only the daemon's user reads them."""
+    return os.open(path, flags, 0o600)
+
+
+def _tail(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-size, os.SEEK_END)
+        return file.read()
+
+
+def _sync_directory(path: Path) -> None:
+    """A new file's name is on the disk only when its directory is (fsync(2))."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,125 @@
+"""`frappe-daemon check`: does the site have, and let us do, what the configured jobs need? Each finding says who must act.
+
+Reads the site and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+from daemon.config import Config, Job
+from daemon.core.duration import format_duration
+from daemon.core.kind import Need
+from daemon.core.settings import did_you_mean
+from daemon.errors import DaemonError, NotFound, SiteError
+from daemon.site.client import Site
+
+OK, WARNING, PROBLEM = "ok", "warning", "problem"
+TOLERATED = timedelta(minutes=1)
+"""Clocks this far apart are not worth a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: str
+    subject: str
+    what: str
+    who: str = ""
+    action: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def of_config(config: Config) -> Iterator[Finding]:
+    """What the file alone tells."""
+    enabled = [job for job in config.jobs.values() if job.settings.enabled]
+    yield Finding(OK, "configuration", f"{config.path}: {len(config.jobs)} jobs, {len(enabled)} of them enabled")
+    if not config.site.verify:
+        what = "site.verify = false: anybody between here and the site can read the API key"
+        yield Finding(WARNING, "configuration", what, "operator", "Name the site's own authority in site.ca_file instead.")
+    if config.site.url.startswith("http:") and not _is_loopback(config.site.url):
+        what = "site.url is plain http: the API key crosses the network unprotected"
+        yield Finding(WARNING, "configuration", what, "operator", "Use https, or a tunnel.")
+
+
+def _is_loopback(url: str) -> bool:
+    host = url.removeprefix("http://").rpartition(":")[0] or url.removeprefix("http://")
+    return host in ("localhost", "127.0.0.1", "[::1]") or host.endswith(".localhost")
+
+
+def of_site(site: Site, jobs: Iterable[Job]) -> Iterator[Finding]:
+    """What the site tells. Raises the SiteError that leaves nothing more to look at: unreachable, key refused …"""
+    user = site.user()
+    yield Finding(OK, "site", f"{site.url} answers; the API key is {user}'s")
+    versions = ", ".join(f"{app} {version}" for app, version in site.versions.items())
+    bulk = ", v2 bulk endpoints" if site.dialect.v2_bulk else ""
+    yield Finding(OK, "version", f"{versions}; spoken to as version {site.dialect.major}{bulk}")
+    yield Finding(OK, "time zone", f"{site.clock.zone.key}")
+    yield _of_clocks(site.transport.date_offset)
+    roles = site.roles(user)
+    for job in jobs:
+        seen = [found for need in job.kind.needs(job.settings) for found in _of_need(site, need, user, roles)]
+        worse = list(dict.fromkeys(found for found in seen if found.level != OK))
+        for found in worse:
+            yield Finding(found.level, job.name, found.what, found.who, found.action)
+        if not worse:
+            yield Finding(OK, job.name, "the site has what this job needs, and this user may do it")
+
+
+def _of_clocks(offset: timedelta | None) -> Finding:
+    if offset is None or abs(offset) <= TOLERATED:
+        return Finding(OK, "clock", "this machine and the site agree on the time")
+    ahead = "ahead of" if offset > timedelta(0) else "behind"
+    what = f"the site's clock is {format_duration(abs(offset))} {ahead} this machine's"
+    return Finding(WARNING, "clock", what, "operator", "Set both clocks by NTP; ages are counted by them.")
+
+
+def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[Finding]:
+    """Findings about one need; an empty list where it is met."""
+    try:
+        meta = site.meta(need.doctype)
+    except NotFound:
+        what = f"the site has no DocType {need.doctype!r}"
+        return [Finding(PROBLEM, need.doctype, what, "operator", "Correct the name, or disable what needs it.")]
+    except SiteError as error:
+        return [Finding(PROBLEM, need.doctype, str(error), error.who, error.action)]
+    found = []
+    for field in dict.fromkeys(need.fields):
+        if field not in meta.fields:
+            what = f"{need.doctype} has no field {field!r}{did_you_mean(field, meta.fields)}"
+            found.append(Finding(PROBLEM, need.doctype, what, "operator", "Correct the field's name in the rule."))
+    if user != "Administrator":
+        found += _of_rights(site, need, [right for right in need.rights if not meta.grants(right, roles)], user, roles)
+    return found
+
+
+def _of_rights(site: Site, need: Need, missing: list[str], user: str, roles: frozenset[str]) -> list[Finding]:
+    if need.only_administrator:
+        action = "Use Administrator's API key for this job, or take the rule out."
+        return [Finding(PROBLEM, need.doctype, need.only_administrator, "operator", action)]
+    if not missing:
+        return []
+    what = f"{user} lacks the right to {' and '.join(missing)} {need.doctype}"
+    if need.otherwise is None:
+        action = f"Give one of its roles that right in the Role Permissions Manager ({need.doctype})."
+        return [Finding(PROBLEM, need.doctype, what, "site administrator", action)]
+    second = _of_need(site, need.otherwise, user, roles)
+    if not second:
+        action = "Give the user the role System Manager, if the site should do it by itself, which is far cheaper."
+        return [Finding(WARNING, need.doctype, f"{what}; {need.otherwise.doctype} goes row by row", "operator", action)]
+    return [Finding(found.level, found.subject, f"{what}, and {found.what}", found.who, found.action) for found in second]
+
+
+def of_error(error: DaemonError) -> Finding:
+    """The error that ended the look."""
+    return Finding(PROBLEM, "site", str(error), error.who, error.action)
+
+
+def as_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    return [found.as_json() for found in findings]

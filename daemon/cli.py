@@ -1,0 +1,305 @@
+"""The commands. Each imports what it needs when it runs, so that none pays for the others."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from daemon.errors import DaemonError, Exit
+
+if TYPE_CHECKING:
+    from daemon.app import App
+    from daemon.config import Config
+
+cli = typer.Typer(
+    name="frappe-daemon",
+    help="Scheduled work against a Frappe/ERPNext site, through its REST API alone.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Else $FRAPPE_DAEMON_CONFIG, ./config.toml, /etc/frappe-daemon/config.toml."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of a table.")]
+FormatOption = Annotated[
+    Literal["auto", "console", "json"] | None,
+    typer.Option("--log-format", help="How the log on standard error looks; auto: for people at a terminal, else JSON."),
+]
+
+
+@cli.command()
+def run(config: ConfigOption = None, log_format: FormatOption = None) -> None:
+    """Run the jobs on their schedules until told to stop."""
+    import signal
+
+    from daemon.service import Service
+
+    with _app(config, log_format) as app:
+        asked = 0
+
+        def stop(number: int, frame: Any) -> None:
+            nonlocal asked
+            asked += 1
+            app.stop.set()
+            if asked > 1:
+                raise KeyboardInterrupt
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        Service(app).run()
+
+
+@cli.command()
+def once(
+    job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].")],
+    config: ConfigOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
+    rows: Annotated[
+        Path | None,
+        typer.Option("--rows", help="Write every row with what becomes of it and why, as JSON Lines, to this file."),
+    ] = None,
+    as_json: JsonOption = False,
+    log_format: FormatOption = None,
+) -> None:
+    """Run one job now, and report."""
+    from daemon.runner import Order
+
+    with _app(config, log_format) as app, _stopping(app), _rows_file(rows) as explain:
+        wanted = app.job(job)
+        order = Order(wanted, app.new_run_id(), "by hand", dry_run=dry_run, explain=explain)
+        found = app.runner.run(order)
+    _show(found, as_json, "of_report")
+    raise typer.Exit(found["exit_code"])
+
+
+@cli.command()
+def check(
+    config: ConfigOption = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Look at the configuration alone.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Look whether everything is there that the jobs need, and say who must do what."""
+    from daemon import check as checks
+
+    loaded = _load(config)
+    findings = list(checks.of_config(loaded))
+    code: int = Exit.DONE
+    if not offline:
+        code = _check_site(loaded, findings)
+    _show(checks.as_json(findings), as_json, "of_findings")
+    raise typer.Exit(code)
+
+
+def _check_site(loaded: Config, findings: list[Any]) -> int:
+    from daemon import check as checks
+    from daemon.app import IMPATIENT, App
+
+    app = App(loaded)
+    try:
+        with app.site(IMPATIENT) as site:
+            app.state.site_facts(loaded.site.url)
+            findings.extend(checks.of_site(site, [job for job in loaded.jobs.values() if job.settings.enabled]))
+    except DaemonError as error:
+        findings.append(checks.of_error(error))
+        return int(error.exit_code)
+    finally:
+        app.close()
+    return Exit.SOME_FAILED if any(found.level == checks.PROBLEM for found in findings) else Exit.DONE
+
+
+@cli.command()
+def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the jobs with their schedules, next five runs and last results."""
+    from daemon.app import IMPATIENT
+
+    with _app(config, None) as app:
+        zone, last, now = app.zone(IMPATIENT), app.state.last_runs(), app.clock.now()
+        listed = []
+        for job in app.config.jobs.values():
+            moments: list[str] = []
+            at = now
+            while job.settings.enabled and len(moments) < 5:
+                at = job.schedule.after(at, zone)
+                moments.append(at.isoformat())
+            run = last.get(job.name)
+            listed.append(
+                {
+                    "name": job.name,
+                    "kind": job.settings.kind,
+                    "schedule": job.settings.schedule,
+                    "enabled": job.settings.enabled,
+                    "next": moments,
+                    "last": run and _run_row(run),
+                }
+            )
+    _show(listed, as_json, "of_jobs")
+
+
+@cli.command()
+def history(
+    job: Annotated[str | None, typer.Argument(help="Only this job's runs.")] = None,
+    config: ConfigOption = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Runs, at the most.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List past runs, the newest first."""
+    with _app(config, None) as app:
+        if job is not None and not app.state.last_run(job):
+            app.job(job)
+        runs = app.state.runs(job, limit=limit)
+    _show([_run_row(run) | ({"report": run.report} if as_json else {}) for run in runs], as_json, "of_history")
+
+
+@cli.command()
+def sandbox(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8000,
+    version: Annotated[Literal["14", "15", "16"], typer.Option(help="The Frappe that it plays.")] = "15",
+    bulk: Annotated[bool, typer.Option("--bulk", help="With the v2 bulk endpoints of late version 16.")] = False,
+    data: Annotated[Literal["empty", "demo"], typer.Option(help="What is in it.")] = "demo",
+    path: Annotated[Path | None, typer.Option(help="Keep its data in this file.")] = None,
+    time_zone: Annotated[str, typer.Option(help="The site's.")] = "America/New_York",
+) -> None:
+    """A Frappe-shaped site on 127.0.0.1, to try the daemon on."""
+    from daemon.sandbox.serve import serve
+
+    def ready(url: str, keys: dict[str, tuple[str, str]]) -> None:
+        typer.echo(f"{url} plays Frappe {version}; stop it with Ctrl-C. API keys:")
+        for user, (key, secret) in keys.items():
+            typer.echo(f"  {user}: {key}:{secret}")
+        sys.stdout.flush()
+
+    serve(
+        host="127.0.0.1", port=port, version=version, bulk=bulk, data=data, path=path, time_zone=time_zone,
+        control=True, on_ready=ready,
+    )  # fmt: skip
+
+
+@cli.command()
+def demo(
+    version: Annotated[Literal["14", "15", "16"], typer.Option(help="The Frappe that the sandbox plays.")] = "15",
+    as_json: JsonOption = False,
+) -> None:
+    """Run every job of the shipped configuration once, against a sandbox full of data."""
+    from daemon.demo import reports
+
+    found = list(reports(version))
+    _show(found, as_json, "of_report", each=True)
+
+
+def _load(config: Path | None) -> Config:
+    from daemon.config import find, load
+
+    return load(find(config))
+
+
+@contextmanager
+def _app(config: Path | None, log_format: Any) -> Iterator[App]:
+    from daemon.app import App
+
+    app = App(_load(config), log_format=log_format)
+    try:
+        yield app
+    finally:
+        app.close()
+
+
+@contextmanager
+def _stopping(app: App) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run at its next step; a second one ends the process."""
+    import signal
+
+    def stop(number: int, frame: Any) -> None:
+        if app.stop.is_set():
+            raise KeyboardInterrupt
+        app.stop.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _rows_file(path: Path | None) -> Iterator[Any]:
+    """A function that writes an outcome to `path`, or None where no file is wanted."""
+    from daemon.errors import UsageError
+
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+    with file:
+
+        def write(outcome: Any) -> None:
+            action = outcome.action
+            row = {"doctype": action.doctype, "name": action.name, "result": outcome.result.value}
+            file.write(json.dumps(row | {"why": outcome.reason or action.why}, ensure_ascii=False) + "\n")
+
+        yield write
+
+
+def _run_row(run: Any) -> dict[str, Any]:
+    report = run.report or {}
+    return {
+        "run": run.id,
+        "job": run.job,
+        "reason": run.reason,
+        "started": run.started.isoformat(),
+        "ended": run.ended and run.ended.isoformat(),
+        "seconds": report.get("seconds"),
+        "status": run.status,
+        "dry_run": run.dry_run,
+        "counts": report.get("counts", {}),
+        "error": report.get("error"),
+    }
+
+
+def _show(found: Any, as_json: bool, table: str, *, each: bool = False) -> None:
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    from daemon import tables
+
+    console = tables.console()
+    for item in found if each else [found]:
+        console.print(getattr(tables, table)(item))
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """Entry point: words each error once, on standard error, and ends with its exit code."""
+    import click
+
+    try:
+        code = cli(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except DaemonError as error:
+        _complain(error)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    sys.exit(int(code or 0))
+
+
+def _complain(error: DaemonError) -> None:
+    lines = [str(error), *getattr(error, "problems", ())]
+    typer.echo("error: " + "\n  ".join(lines), err=True)
+    who = "" if error.who == "nobody" else f" ({error.who})"
+    typer.echo(f"  → {error.action}{who}", err=True)

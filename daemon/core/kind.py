@@ -1,0 +1,160 @@
+"""What a kind of job is: one file in daemon/jobs/ with `Settings`, `needs` and `parts`. Reads and writes nothing.
+
+The runner asks a kind for its parts and takes each through the same steps: `census` counts, the guard judges, `plan`
+yields batches of actions, `apply` does one batch and yields what became of it, `close` ends. A dry run stops before
+`apply`. Whatever a kind may touch it gets from its `Run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from daemon.core.plan import Action, Census, Guard, Outcome, Tally
+from daemon.errors import SiteError
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Something that a job needs on the site, for `check` to look at before the first run."""
+
+    doctype: str
+    fields: tuple[str, ...] = ()
+    rights: tuple[str, ...] = ("read",)
+    """Permission types of DocPerm: read, write, create, delete, submit, cancel, email."""
+    only_administrator: str = ""
+    """Why nobody but Administrator may do it, where the DocType's own code says so."""
+    otherwise: Need | None = None
+    """A second way, taken where the rights for this one are missing."""
+
+
+class DialectPort(Protocol):
+    """What kinds ask of the site's version; daemon.site.dialect says more."""
+
+    @property
+    def log_settings_field(self) -> str: ...
+    @property
+    def log_settings_doctypes(self) -> frozenset[str]: ...
+
+
+class LogSettingsPort(Protocol):
+    """Server-side retention; daemon.site.logs says more."""
+
+    def job(self) -> Any: ...
+    def set_days(self, doctype: str, days: int) -> Any: ...
+    def run(self, job: Any, *, pause: Callable[[float], None], polls: int) -> str: ...
+
+
+class SitePort(Protocol):
+    """What kinds may ask of the site; daemon.site.client says more."""
+
+    @property
+    def dialect(self) -> DialectPort: ...
+    @property
+    def log_settings(self) -> LogSettingsPort: ...
+    def user(self) -> str: ...
+    def text(self, moment: datetime) -> str: ...
+    def count(self, doctype: str, filters: Any = None) -> int: ...
+    def paginate(
+        self,
+        doctype: str,
+        fields: Sequence[str] = (),
+        filters: Any = None,
+        *,
+        key: Sequence[str] = ...,
+        after: Mapping[str, Any] | None = None,
+        page_length: int = 500,
+    ) -> Iterator[list[dict[str, Any]]]: ...
+    def whole(self, doctype: str, names: Sequence[str | int]) -> list[dict[str, Any]]: ...
+    def remove(
+        self, doctype: str, names: Sequence[str | int], where: Sequence[Sequence[Any]], each: Any
+    ) -> Mapping[str | int, SiteError]: ...
+
+
+class ArchivePort(Protocol):
+    """A file of documents; daemon.archive says more."""
+
+    path: Path
+    rows: int
+    """Written and on the disk so far."""
+
+    def write(self, docs: Iterable[Mapping[str, Any]]) -> int: ...
+
+
+class Run(Protocol):
+    """One run, as a kind sees it."""
+
+    id: str
+    job: str
+    started: datetime
+    dry_run: bool
+    explain: bool
+    """Every row that is kept wants its reason, too."""
+    site: SitePort
+
+    def now(self) -> datetime:
+        """The moment, aware."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Wait. Raises Stopped."""
+        ...
+
+    def check(self) -> None:
+        """Raises Stopped where the run should end here."""
+        ...
+
+    def each(self, function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+        """`function` of each item, several at once, in no particular order. Raises the first error met."""
+        ...
+
+    def archive(self, directory: Path, doctype: str) -> ArchivePort:
+        """A file in `directory` for documents of `doctype` that this run is about to delete."""
+        ...
+
+    def recall(self, key: str) -> Any:
+        """What an earlier run of this job remembered under `key`, or None."""
+        ...
+
+    def remember(self, key: str, value: Any) -> None:
+        """Keep a small JSON value for later runs of this job; None forgets it."""
+        ...
+
+
+class Part:
+    """One part of a run that is planned, guarded and reported on its own, such as one rule of a clean-up."""
+
+    guard = Guard()
+
+    def __init__(self, name: str) -> None:
+        self.tally = Tally(name)
+
+    def census(self) -> Census | None:
+        """Counts before the first write; None where there is nothing that a guard could judge."""
+        return None
+
+    def plan(self) -> Iterator[list[Action]]:
+        """Batches of actions, each made when the one before it was applied."""
+        raise NotImplementedError
+
+    def apply(self, actions: list[Action]) -> Iterable[Outcome]:
+        """Do one batch; an outcome for each action."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """After the last batch, also after one that failed."""
+
+
+class Kind(Protocol):
+    """A module of daemon/jobs/."""
+
+    Settings: type[Any]
+
+    def needs(self, settings: Any) -> Iterable[Need]: ...
+    def parts(self, run: Run, settings: Any) -> Iterable[Part]: ...

@@ -1,0 +1,161 @@
+"""Types that sections of the configuration are made of. Reads and writes nothing: secrets are resolved by the caller.
+
+Every message raised here ends up before the person who edits config.toml, so it says what right looks like.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo
+
+from daemon.core.duration import parse_duration
+from daemon.core.plan import Guard
+
+
+class Model(BaseModel):
+    """A section: an unknown key is an error, a wrong type too, and nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean …?" for the nearest of `known`, or "" where none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError('is a length of time in quotes, such as "90s", "15m", "6h", "30d"')  # noqa: TRY004 (pydantic)
+    return parse_duration(value)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be longer than zero")
+    return value
+
+
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+
+FilePath = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser() if isinstance(value, str) else value)]
+
+
+class Secret:
+    """A value that shows itself to nobody who does not ask for it by `reveal`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('********')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+Resolve = Callable[[Mapping[str, str]], str]
+"""A reference of one key (env, file, credential) → the secret. Raises ValueError."""
+
+_FORMS = '{ env = "NAME" }, { file = "/path" } or { credential = "name" }'
+
+
+def _resolve(value: Any, info: ValidationInfo) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, dict) or len(value) != 1 or not all(isinstance(part, str) for part in value.values()):
+        raise ValueError(f"is a secret, so it is named and not written here: {_FORMS}")
+    (key,) = value
+    if key not in ("env", "file", "credential"):
+        raise ValueError(f"a secret is named as {_FORMS}, not by {key!r}{did_you_mean(key, ('env', 'file', 'credential'))}")
+    return Secret(info.context["resolve"](value))
+
+
+SecretText = Annotated[Secret, PlainValidator(_resolve)]
+
+OPERATORS = (
+    "=", "!=", "<", ">", "<=", ">=", "like", "not like", "in", "not in", "is", "between", "timespan",
+    "descendants of", "not descendants of", "ancestors of", "not ancestors of",
+)  # fmt: skip
+"""Operators of filters that versions 14 to 16 share (frappe/model/db_query.py)."""
+
+
+def _conditions(value: Any) -> Any:
+    """Filters as a list of [field, operator, value] or [DocType, field, operator, value]."""
+    if isinstance(value, dict):
+        value = [[field, *(v if isinstance(v, list) else ["=", v])] for field, v in value.items()]
+    if not isinstance(value, list):
+        raise ValueError('is a list of conditions: [["status", "in", ["Sent", "Error"]]]')  # noqa: TRY004 (pydantic)
+    return [_condition(condition) for condition in value]
+
+
+def _condition(condition: Any) -> list[Any]:
+    if not isinstance(condition, list) or len(condition) not in (3, 4) or not all(isinstance(p, str) for p in condition[:-1]):
+        raise ValueError(f"{condition!r} is no condition; write [field, operator, value]")
+    operator = condition[-2].lower()
+    if operator not in OPERATORS:
+        raise ValueError(f"{condition[-2]!r} is no operator{did_you_mean(operator, OPERATORS)}")
+    return [*condition[:-2], operator, _plain(condition[-1])]
+
+
+def _plain(value: Any) -> Any:
+    """TOML's dates as the text that the site compares with."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat(" ")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+Conditions = Annotated[list[list[Any]], BeforeValidator(_conditions)]
+
+
+class GuardSettings(Model):
+    """Bounds on what one run may take away. Without `max_percent`, removing every row of a DocType is refused."""
+
+    max_rows: Annotated[int, Field(ge=1)] | None = None
+    max_percent: Annotated[float, Field(gt=0, le=100)] | None = None
+
+    def over(self, outer: GuardSettings) -> Guard:
+        """The guard where this section says more than `outer`, the job's."""
+        return Guard(
+            self.max_rows if self.max_rows is not None else outer.max_rows,
+            self.max_percent if self.max_percent is not None else outer.max_percent,
+        )
+
+
+class JobSettings(Model):
+    """What every job has, whatever its kind."""
+
+    kind: str
+    schedule: str
+    """A crontab line, "every 15m", or Frappe's own words such as daily_long."""
+    enabled: bool = True
+    timeout: PositiveDuration = timedelta(hours=1)
+    """A run that lasts longer is stopped at its next step."""
+    jitter: Duration = timedelta(0)
+    """Each slot is put off by up to this much, the same for the same slot."""
+    catch_up: bool = True
+    """Slots missed while the daemon was down are made up for by one run."""
+    report_errors_to_site: bool = False
+    """Write the errors of a run to the site's Error Log too."""

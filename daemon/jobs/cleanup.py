@@ -1,0 +1,382 @@
+"""Retention: rows of a DocType that are old, matched or surplus are removed, by the cheapest way that the site has.
+
+    [jobs.maintenance]
+    kind = "cleanup"
+    schedule = "daily_long"
+
+    [[jobs.maintenance.rules]]
+    doctype = "Error Log"
+    older_than = "30d"
+
+A rule that has only an age, on a DocType that Log Settings covers, becomes retention of the site itself: one DELETE
+there instead of a document, a Comment and a queue job for each row here (strategy `log_settings`). Everything else goes
+row by row (strategy `rows`), oldest first, in the largest request that the site answers only when it is done, and what
+is gone is found out by listing again. `auto` picks.
+
+Reads: counts, rows of the rule's DocType, Log Settings. Writes: deletes of those rows, one row of Log Settings, archive
+files. Never: another row of Log Settings, a row that the dry run would not have named, a second try at a row that the
+site refused to delete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from daemon.core.duration import format_duration
+from daemon.core.kind import Need, Part, Run
+from daemon.core.plan import Action, Census, Outcome, Result
+from daemon.core.retention import Rule, Sieve, resume_key
+from daemon.core.settings import Conditions, Duration, FilePath, GuardSettings, JobSettings, Model, PositiveDuration
+from daemon.errors import (
+    NotConfigured,
+    NotFound,
+    NothingRemovable,
+    NotPermitted,
+    OutcomeUnknown,
+    SiteError,
+    StaleDocument,
+)
+
+PAGE = 500
+"""Rows read, deleted and confirmed together."""
+WORKER_PATIENCE = timedelta(minutes=10)
+"""How long the site's worker may take to begin and end its clean-up."""
+
+
+def _older_than(value: timedelta) -> timedelta:
+    if value < timedelta(minutes=1):
+        raise ValueError('an age of zero would remove everything; write one such as "30d"')
+    return value
+
+
+class RuleSettings(Model):
+    """One rule."""
+
+    doctype: str
+    older_than: Annotated[Duration, AfterValidator(_older_than)] | None = None
+    date_field: str = "creation"
+    """What the age is counted from."""
+    filters: Conditions = []
+    """Only rows that match all of these."""
+    keep_latest: Annotated[int, Field(ge=1)] | None = None
+    """The newest of each group stay, whatever their age."""
+    group_by: list[str] = []
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Rows a run, at the most; the next run goes on behind them."""
+    time_box: PositiveDuration | None = None
+    """After this long the rule ends, and the next run goes on behind it."""
+    archive: FilePath | None = None
+    """A directory that gets every row as gzipped JSON Lines before it is deleted."""
+    strategy: Literal["auto", "rows", "log_settings"] = "auto"
+    purge_residue: bool = False
+    """Remove the Deleted Documents and Comments that deleting row by row leaves behind."""
+    guard: GuardSettings = GuardSettings()
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        if not (self.older_than or self.keep_latest or self.filters):
+            raise ValueError("an empty rule would remove everything; give it older_than, keep_latest or filters")
+        if self.group_by and not self.keep_latest:
+            raise ValueError("group_by says of what keep_latest keeps the newest; give keep_latest too")
+        if self.strategy == "log_settings" and not self.server_side:
+            raise ValueError(
+                "Log Settings knows whole days counted from creation or modified and nothing else; "
+                'leave filters, keep_latest, limit and archive out, or use strategy = "rows"'
+            )
+        return self
+
+    @property
+    def server_side(self) -> bool:
+        """Log Settings can say the same."""
+        extras = self.limit or self.archive
+        return not extras and self.as_rule("").server_days() is not None
+
+    def as_rule(self, cutoff: str) -> Rule:
+        return Rule(
+            self.doctype,
+            self.date_field,
+            self.older_than,
+            cutoff,
+            tuple(map(tuple, self.filters)),
+            self.keep_latest or 0,
+            tuple(self.group_by),
+        )
+
+
+class Settings(JobSettings):
+    """A clean-up job."""
+
+    rules: Annotated[list[RuleSettings], Field(min_length=1)]
+    guard: GuardSettings = GuardSettings()
+    """For every rule that does not say otherwise."""
+
+
+ONLY_ADMINISTRATOR = {"Email Queue": "Email Queue's own code lets nobody but Administrator delete its rows"}
+"""email/doctype/email_queue/email_queue.py:on_trash; no permission changes it."""
+
+
+def needs(settings: Settings) -> Iterable[Need]:
+    """What `check` looks at: the DocType, its fields, and the right to change Log Settings or to delete."""
+    for rule in settings.rules:
+        fields = (rule.date_field, *rule.group_by, *(condition[-3] for condition in rule.filters))
+        only = ONLY_ADMINISTRATOR.get(rule.doctype, "")
+        by_rows = Need(rule.doctype, fields, ("read", "delete"), only_administrator=only)
+        if rule.server_side and rule.strategy != "rows":
+            yield Need(rule.doctype, fields, ("read",))
+            otherwise = by_rows if rule.strategy == "auto" else None
+            yield Need("Log Settings", rights=("read", "write"), otherwise=otherwise)
+        else:
+            yield by_rows
+
+
+def parts(run: Run, settings: Settings) -> Iterable[Part]:
+    """One part for each rule."""
+    for number, rule in enumerate(settings.rules):
+        twins = [other for other in settings.rules[:number] if other.doctype == rule.doctype]
+        yield RulePart(run, rule, settings.guard, f"{rule.doctype} ({len(twins) + 1})" if twins else rule.doctype)
+
+
+class RulePart(Part):
+    """One rule at work."""
+
+    def __init__(self, run: Run, settings: RuleSettings, guard: GuardSettings, name: str) -> None:
+        super().__init__(name)
+        self.guard = settings.guard.over(guard)
+        self._run, self._site, self._settings = run, run.site, settings
+        self._rule = settings.as_rule("")
+        self._server_job: Any = None
+        """The site's own clean-up job while it is to do the work; None: row by row."""
+        self._memory = f"resume:{name}"
+        self._after: dict[str, Any] | None = None
+        """Key of the last row dealt with, while there may be rows behind it."""
+        self._archive = run.archive(settings.archive, settings.doctype) if settings.archive else None
+
+    # Before the first write
+
+    def census(self) -> Census:
+        settings = self._settings
+        if settings.older_than is not None:
+            self._rule = settings.as_rule(self._site.text(self._run.started - settings.older_than))
+        total = self._site.count(settings.doctype)
+        matching = self._site.count(settings.doctype, self._rule.candidates)
+        self._server_job = self._choose() if matching else None
+        self.tally.facts["strategy"] = "log_settings" if self._server_job else "rows"
+        census = Census(total, matching, min(matching, settings.limit or matching), exact=not self._rule.keep_latest)
+        return self._exact(census) if not census.exact and self.guard.verdict(census) else census
+
+    def _exact(self, census: Census) -> Census:
+        """With `keep_latest` only a look at the rows tells how many go; the guard wants to know before it refuses."""
+        sieve = Sieve(self._rule)
+        going = sum(sieve.verdict(row).goes for page in self._pages(None) for row in page)
+        return Census(census.total, going, min(going, self._settings.limit or going))
+
+    def _choose(self) -> Any:
+        """The site's clean-up job where it should do the work, or None."""
+        settings = self._settings
+        if settings.strategy == "rows" or not settings.server_side:
+            return None
+        if settings.strategy == "auto" and settings.doctype not in self._site.dialect.log_settings_doctypes:
+            return None
+        try:
+            job = self._site.log_settings.job()
+        except (NotPermitted, NotFound) as error:
+            return self._row_by_row(f"this user may not run the site's own clean-up: {error}")
+        if job is None:
+            return self._row_by_row("the site has no clean-up job of its own that this user can see")
+        if job.stopped:
+            return self._row_by_row("somebody has stopped the site's own clean-up job")
+        return job
+
+    def _row_by_row(self, since: str) -> None:
+        """Leave Log Settings alone, and say so. Raises NotConfigured where the configuration insists on it."""
+        if self._settings.strategy == "log_settings":
+            raise NotConfigured(f'strategy = "log_settings" cannot be followed: {since}')
+        self._server_job, self.tally.facts["strategy"] = None, "rows"
+        self.tally.note(f"row by row, since {since}")
+
+    # What to do
+
+    def plan(self) -> Iterator[list[Action]]:
+        rule, census = self._rule, self.tally.census
+        if self._server_job and census:
+            yield [Action("delete", rule.doctype, f"rows {rule.why}", rule.why, census.matching)]
+            if self._run.dry_run:
+                return
+        if not self._server_job:
+            yield from self._plan_rows()
+
+    def _plan_rows(self) -> Iterator[list[Action]]:
+        """Rows page by page. Where `limit` or `time_box` ends it, the next run goes on behind the last row dealt with."""
+        settings, sieve, begun = self._settings, Sieve(self._rule), self._run.now()
+        left = settings.limit
+        for page in self._pages(self._recalled()):
+            actions = [action for row in page if (action := self._action(row, sieve))]
+            going = sum(action.verb == "delete" for action in actions)
+            last = page[-1]
+            if left is not None and going > left:
+                actions = _first_deletes(actions, left)
+                last = next(row for row in page if row["name"] == actions[-1].name)
+            yield actions
+            self._after = resume_key(self._rule, last)
+            left = None if left is None else left - min(going, left)
+            if left == 0:
+                return self.tally.note(f"the limit of {settings.limit:,} rows a run is used up; the next run goes on")
+            if settings.time_box and self._run.now() - begun >= settings.time_box:
+                length = format_duration(settings.time_box)
+                return self.tally.note(f"the time box of {length} is used up; the next run goes on from there")
+        self._after = None
+        return None
+
+    def _pages(self, after: dict[str, Any] | None) -> Iterator[list[dict[str, Any]]]:
+        rule = self._rule
+        where = list(rule.filters) if self._run.explain and not rule.keep_latest else rule.scanned
+        return self._site.paginate(rule.doctype, (), where, key=rule.key, after=after, page_length=PAGE)
+
+    def _action(self, row: dict[str, Any], sieve: Sieve) -> Action | None:
+        verdict = sieve.verdict(row)
+        return Action("delete" if verdict.goes else "keep", self._rule.doctype, row["name"], verdict.why)
+
+    # Doing it
+
+    def apply(self, actions: list[Action]) -> Iterable[Outcome]:
+        if self._server_job:
+            return self._apply_on_site(actions[0])
+        return self._apply_rows(actions)
+
+    def _apply_on_site(self, action: Action) -> Iterable[Outcome]:
+        """Set the retention, have the site's worker clean up, and count what is left: its word alone is no proof."""
+        days = self._rule.server_days() or 0
+        try:
+            before = self._set_days(days)
+        except (NotPermitted, NotConfigured) as error:
+            self._row_by_row(f"Log Settings could not be changed: {error}")
+            return []
+        if before.days != days:
+            was = "absent" if before.days is None else f"{before.days} days"
+            self.tally.note(f"Log Settings of the site: {self._rule.doctype} set to {days} days (was {was})")
+        if before.others:
+            named = ", ".join(f"{doctype} {other}" for doctype, other in before.others)
+            self.tally.note(f"the site's clean-up also applied its other retentions, in days: {named}")
+        patience = self._settings.time_box or WORKER_PATIENCE
+        polls = 8 + int(patience.total_seconds() / 5)
+        ended = self._site.log_settings.run(self._server_job, pause=self._run.pause, polls=polls)
+        return self._confirm(action, ended)
+
+    def _set_days(self, days: int) -> Any:
+        """Again where somebody saved Log Settings between our reading and our writing."""
+        for _ in range(3):
+            try:
+                return self._site.log_settings.set_days(self._rule.doctype, days)
+            except StaleDocument:
+                self._run.check()
+        return self._site.log_settings.set_days(self._rule.doctype, days)
+
+    def _confirm(self, action: Action, ended: str) -> Iterator[Outcome]:
+        left = self._site.count(self._rule.doctype, self._rule.candidates)
+        yield Outcome(action, Result.DONE, count=max(0, action.count - left))
+        if not left:
+            return
+        if ended.startswith("Failed"):
+            self._row_by_row(f"the site's own clean-up ended with {ended!r}")
+            self.tally.facts["strategy"] = "log_settings, then rows"
+        elif ended == "Complete":
+            clock = f"{self._site.dialect.log_settings_field}, by its database's clock"
+            yield Outcome(action, Result.KEPT, f"kept: the site counts from {clock}; a later run takes them", count=left)
+        else:
+            why = "the site's worker did not end its clean-up in time; it is queued and may still do it"
+            yield Outcome(action, Result.UNCERTAIN, why, "NoWorker", "site administrator", left)
+
+    def _apply_rows(self, actions: list[Action]) -> Iterator[Outcome]:
+        going = {action.name: action for action in actions if action.verb == "delete"}
+        yield from (Outcome(action, Result.KEPT, action.why) for action in actions if action.verb != "delete")
+        if not going:
+            return
+        names = list(going)
+        if self._archive:
+            docs = self._site.whole(self._rule.doctype, names)
+            self._archive.write(docs)
+            names = [doc["name"] for doc in docs]  # what is not in the archive went by other hands
+        stayed = self._site.remove(self._rule.doctype, names, self._rule.candidates, self._run.each)
+        if stayed and len(stayed) == len(names):
+            _give_up_where_all_alike(self._rule.doctype, list(stayed.values()))
+        for name, action in going.items():
+            error = stayed.get(name)
+            if error is None:
+                yield Outcome(action, Result.DONE)
+            else:
+                lost = isinstance(error, OutcomeUnknown)
+                yield Outcome(action, Result.UNCERTAIN if lost else Result.FAILED, str(error), error.kind, error.who)
+
+    # After the last batch
+
+    def close(self) -> None:
+        if self._run.dry_run:
+            return
+        self._run.remember(self._memory, self._after and {"rule": self._fingerprint, "after": self._after})
+        if self._archive and self._archive.rows:
+            self.tally.facts["archive"] = f"{self._archive.rows} rows in {self._archive.path}"
+        if self.tally.counts[Result.DONE] and "rows" in str(self.tally.facts.get("strategy")):
+            self._count_residue()
+
+    def _recalled(self) -> dict[str, Any] | None:
+        """Where an earlier run of this very rule ended early."""
+        found = self._run.recall(self._memory) or {}
+        return found.get("after") if found.get("rule") == self._fingerprint else None
+
+    @property
+    def _fingerprint(self) -> str:
+        fields = {"doctype", "date_field", "filters", "keep_latest", "group_by"}
+        return self._settings.model_dump_json(include=fields)
+
+    def _count_residue(self) -> None:
+        """What each delete left: a Deleted Document, and mostly a Comment (frappe/model/delete_doc.py)."""
+        doctype, facts = self._rule.doctype, self.tally.facts
+        residue = {
+            "Deleted Document": [["deleted_doctype", "in", [doctype, "Comment"]]],
+            "Comment": [["comment_type", "=", "Deleted"], ["reference_doctype", "=", doctype]],
+        }
+        ours = [["owner", "=", self._site.user()], ["creation", ">=", self._site.text(self._run.started)]]
+        # Comments first: deleting one leaves a Deleted Document, which the other round then takes.
+        for kind in ("Comment", "Deleted Document"):
+            where = [*residue[kind], *ours]
+            if self._settings.purge_residue:
+                purged = self._purge(kind, where)
+                facts[f"purged {kind}"] = purged
+            facts[f"left {kind}"] = self._site.count(kind, where)
+        left = sum(int(facts[f"left {kind}"]) for kind in residue)
+        if left > self.tally.counts[Result.DONE]:
+            self.tally.note(
+                f"{left:,} rows of Deleted Document and Comment were left by removing {self.tally.counts[Result.DONE]:,}; "
+                "purge_residue = true removes them"
+            )
+
+    def _purge(self, doctype: str, where: list[list[Any]]) -> int:
+        purged = 0
+        for page in self._site.paginate(doctype, (), where, key=("name",), page_length=PAGE):
+            self._run.check()
+            names = [row["name"] for row in page]
+            purged += len(names) - len(self._site.remove(doctype, names, where, self._run.each))
+        return purged
+
+
+def _first_deletes(actions: list[Action], limit: int) -> list[Action]:
+    """`actions` up to the `limit`th delete."""
+    for number, action in enumerate(actions, 1):
+        limit -= action.verb == "delete"
+        if limit == 0:
+            return actions[:number]
+    return actions
+
+
+def _give_up_where_all_alike(doctype: str, stayed: Sequence[SiteError]) -> None:
+    """Raise NothingRemovable where every row of a page stayed for one and the same reason."""
+    kinds = {error.kind for error in stayed if error.status}
+    forbidden = [error for error in stayed if isinstance(error, NotPermitted)]
+    if len(kinds) == 1 and (forbidden or doctype in ONLY_ADMINISTRATOR):
+        first = next(error for error in stayed if error.status)
+        action = NotPermitted.action if forbidden else "Use the API key of Administrator for this job, or drop the rule."
+        raise NothingRemovable(f"none of {len(stayed):,} rows could be deleted: {first}", action=action)

@@ -1,0 +1,84 @@
+"""The daemon's log: structlog, one event a line, dotted names in the past tense with facts as keys, secrets struck out.
+
+JSON lines by default; for people when standard error is a terminal. Writes standard error and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+
+Format = Literal["auto", "console", "json"]
+MASK = "********"
+_SECRET_KEYS = frozenset({"authorization", "api_secret", "secret", "password", "token"})
+
+
+class Redactor:
+    """Strikes known secrets out of whatever is about to be shown or kept, wherever in it they stand."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+
+    def __call__(self, value: Any) -> Any:
+        """`value` without secrets; containers are copied, other objects are left as they are."""
+        if isinstance(value, str):
+            for secret in self._secrets:
+                if secret in value:
+                    value = value.replace(secret, MASK)
+            return value
+        if isinstance(value, Mapping):
+            return {self(key): MASK if str(key).lower() in _SECRET_KEYS and item else self(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self(item) for item in value]
+        return value
+
+    def process(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """As a processor of structlog; the last before rendering."""
+        return dict(self(event))
+
+
+def configure(level: str, form: Format, redact: Redactor, stream: TextIO | None = None) -> None:
+    """Send the log to `stream`, standard error by default. What libraries log as warnings goes there too."""
+    stream = stream or sys.stderr
+    people = form == "console" or (form == "auto" and stream.isatty())
+    processors: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if people else "iso", utc=not people),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    if people:
+        renderer: Any = structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
+        )
+        processors += [redact.process, renderer]
+    else:
+        processors += [
+            structlog.processors.format_exc_info,
+            redact.process,
+            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+        ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
+
+
+class _Libraries(logging.Handler):
+    """Passes what libraries log to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, "library.logged", library=record.name, message=record.getMessage(), exc_info=record.exc_info
+        )
+
+
+def logger() -> Any:
+    """The logger that everything is given; bind facts to it."""
+    return structlog.get_logger()

@@ -1,0 +1,81 @@
+"""A run's report: what was found, done, refused and why, as JSON values. Reads and writes nothing.
+
+Every count is a confirmed one. Samples are kept to a hundred a part, so that a report has a bounded size.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from daemon.core.plan import Outcome, Tally
+from daemon.errors import DaemonError, Exit, Stopped
+
+DONE, SOME_FAILED, REFUSED, FAILED, STOPPED = "done", "some failed", "refused", "failed", "stopped"
+
+
+def part_report(tally: Tally) -> dict[str, Any]:
+    """One part of the report."""
+    census = tally.census
+    return {
+        "part": tally.part,
+        **({"total": census.total, "found": census.matching, "exact": census.exact} if census else {}),
+        "counts": dict(tally.counts),
+        "errors": dict(tally.errors),
+        "reasons": dict(tally.reasons),
+        "facts": dict(tally.facts),
+        "notes": list(tally.notes),
+        "refused": tally.refused,
+        "error": tally.error and error_report(tally.error),
+        "samples": [_sample(outcome) for outcome in tally.samples],
+    }
+
+
+def _sample(outcome: Outcome) -> dict[str, Any]:
+    action = outcome.action
+    return {
+        "verb": action.verb,
+        "doctype": action.doctype,
+        "name": action.name,
+        "result": outcome.result.value,
+        "reason": outcome.reason or action.why,
+        **({"who": outcome.who} if outcome.who else {}),
+    }
+
+
+def error_report(error: BaseException) -> dict[str, str]:
+    """An error that ended a part or a run; anything but a DaemonError is a bug of ours."""
+    if isinstance(error, DaemonError):
+        return {"kind": error.kind, "message": str(error), "who": error.who, "action": error.action}
+    return {
+        "kind": type(error).__name__,
+        "message": f"a bug of frappe-daemon: {type(error).__name__}: {error}",
+        "who": "programmer",
+        "action": "Report it with the log of this run.",
+    }
+
+
+def totals(parts: list[dict[str, Any]], key: str) -> dict[str, int]:
+    """`counts` or `errors` of all parts together."""
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part[key])
+    return dict(total)
+
+
+def status_of(tallies: list[Tally], error: BaseException | None) -> str:
+    """How a run ended."""
+    if isinstance(error, Stopped):
+        return STOPPED
+    if error is not None:
+        return FAILED
+    if any(tally.bad or tally.error for tally in tallies):
+        return SOME_FAILED
+    return REFUSED if any(tally.refused for tally in tallies) else DONE
+
+
+def exit_code(status: str, error: BaseException | None) -> Exit:
+    """What a command that ran it tells its caller."""
+    if status == DONE:
+        return Exit.DONE
+    return error.exit_code if isinstance(error, DaemonError) else Exit.SOME_FAILED

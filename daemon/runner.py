@@ -1,0 +1,312 @@
+"""One run of one job: gather, plan, guard, apply, report. The same path for every kind; a dry run stops before apply.
+
+A part that fails leaves the others alone. What would fail the same way for every part (no site, no key, no time left)
+ends the run; what was done by then is reported as done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from daemon import errors, report
+from daemon.archive import Archive
+from daemon.config import Job
+from daemon.core.clock import Clock
+from daemon.core.duration import format_duration
+from daemon.core.kind import Part, Run
+from daemon.core.plan import Action, Outcome, Result, Tally
+from daemon.site.client import Site
+from daemon.state import State
+from daemon.state import Run as RunRecord
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+LARGEST_SKEW = timedelta(hours=1)
+"""Clocks further apart than this make ages meaningless."""
+
+_ENDS_THE_RUN = (
+    errors.Stopped,
+    errors.StateError,
+    errors.ClockSkew,
+    errors.SiteDown,
+    errors.Unreachable,
+    errors.Throttled,
+    errors.UntrustedCertificate,
+    errors.NotFrappe,
+    errors.CredentialsRefused,
+)
+
+
+class RunClock:
+    """Time as one run sees it: it ends at `deadline` (monotonic seconds) and as soon as `stop` is set."""
+
+    def __init__(self, clock: Clock, stop: threading.Event, timeout: timedelta) -> None:
+        self._clock, self._stop = clock, stop
+        self._timeout = timeout
+        self._deadline = clock.monotonic() + timeout.total_seconds()
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def check(self) -> None:
+        """Raises Stopped where nothing new should be begun."""
+        self._refuse(0)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, or raise Stopped as soon as waiting is of no use."""
+        self._refuse(seconds)
+        if self._stop.wait(seconds):
+            self._refuse(0)
+
+    def _refuse(self, seconds: float) -> None:
+        if self._stop.is_set():
+            raise errors.Stopped("the daemon was asked to stop")
+        if self._clock.monotonic() + seconds >= self._deadline:
+            raise errors.Stopped(f"the run passed its timeout of {format_duration(self._timeout)}")
+
+
+@dataclass(slots=True)
+class LiveRun:
+    """daemon.core.kind.Run, with the real things behind it."""
+
+    id: str
+    job: str
+    started: datetime
+    dry_run: bool
+    explain: bool
+    site: Site
+    clock: RunClock
+    state: State
+    pool: ThreadPoolExecutor
+    at_once: int
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    def pause(self, seconds: float) -> None:
+        self.clock.pause(seconds)
+
+    def check(self) -> None:
+        self.clock.check()
+
+    def each(self, function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+        """At most twice as many items are taken as can be worked on, so that an endless iterable is no harm."""
+        waiting: set[Future[Answer]] = set()
+        try:
+            for item in items:
+                waiting.add(self.pool.submit(function, item))
+                while len(waiting) >= 2 * self.at_once:
+                    yield from _settled(waiting)
+            while waiting:
+                yield from _settled(waiting)
+        finally:
+            for future in waiting:
+                future.cancel()
+            wait(waiting)
+
+    def archive(self, directory: Path, doctype: str) -> Archive:
+        return Archive(directory, doctype, self.id)
+
+    def recall(self, key: str) -> Any:
+        return self.state.recall(self.job, key)
+
+    def remember(self, key: str, value: Any) -> None:
+        if value is None:
+            self.state.forget(self.job, key)
+        else:
+            self.state.remember(self.job, key, value)
+
+
+def _settled(waiting: set[Future[Answer]]) -> Iterator[Answer]:
+    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    waiting -= done
+    for future in done:
+        yield future.result()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which run is wanted, and why."""
+
+    job: Job
+    run_id: str
+    reason: str
+    """slot, catch-up or by hand."""
+    slot: datetime | None = None
+    missed: int = 0
+    """Slots that a catch-up run stands for."""
+    dry_run: bool = False
+    explain: Callable[[Outcome], None] | None = None
+    """Wants to see the outcome of every row, kept ones included."""
+
+
+@dataclass(slots=True)
+class Runner:
+    """Runs jobs, each in the thread that calls."""
+
+    state: State
+    clock: Clock
+    stop: threading.Event
+    open_site: Callable[[RunClock, Any], Site]
+    concurrency: int
+    log: Any
+    redact: Callable[[Any], Any]
+    _seen: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, order: Order) -> dict[str, Any]:
+        """The report of the run, which is also kept in the state. Raises AlreadyRunning, StateError, nothing else."""
+        job = order.job
+        with self.state.claim(job.name):
+            started = self.clock.now()
+            log = self.log.bind(job=job.name, run=order.run_id)
+            record = RunRecord(
+                order.run_id, job.name, job.settings.kind, order.reason, order.slot, started, dry_run=order.dry_run
+            )
+            self.state.begin_run(record)
+            log.info("run.started", kind=job.settings.kind, reason=order.reason, missed=order.missed, dry_run=order.dry_run)
+            found = self.redact(self._report(order, started, log))
+            self.state.end_run(order.run_id, found["status"], self.clock.now(), found)
+        _log_end(log, found)
+        return dict(found)
+
+    def _report(self, order: Order, started: datetime, log: Any) -> dict[str, Any]:
+        """Do the run and put what became of it into words."""
+        clock = RunClock(self.clock, self.stop, order.job.settings.timeout)
+        site = self.open_site(clock, log)
+        tallies: list[Tally] = []
+        error: Exception | None = None
+        try:
+            with site, ThreadPoolExecutor(self.concurrency, order.job.name) as pool:
+                live = LiveRun(
+                    order.run_id, order.job.name, started, order.dry_run, order.explain is not None,
+                    site, clock, self.state, pool, self.concurrency,
+                )  # fmt: skip
+                try:
+                    self._first_contact(site, log)
+                    for part in order.job.kind.parts(live, order.job.settings):
+                        tallies.append(part.tally)
+                        _do_part(part, live, order.explain, log)
+                except errors.DaemonError as ended:
+                    error = ended
+                except Exception as bug:  # whatever it is, the other jobs go on
+                    error = bug
+                    log.exception("run.crashed")
+                self._tell_site(order, live, tallies, error, log)
+        except Exception as bug:  # closing connections may fail too
+            error = error or bug
+        return self._worded(order, started, site, tallies, error)
+
+    def _first_contact(self, site: Site, log: Any) -> None:
+        """Learn what the site is. Raises ClockSkew where its clock and ours are too far apart to speak of ages."""
+        facts = {"version": site.dialect.version, "time_zone": site.clock.zone.key, "apps": site.versions}
+        if self._seen != facts:
+            self._seen = facts
+            self.state.remember_site(site.url, facts)
+            log.debug("site.recognised", **facts)
+        offset = site.transport.date_offset or timedelta(0)
+        if abs(offset) > LARGEST_SKEW:
+            ahead = "ahead of" if offset > timedelta(0) else "behind"
+            raise errors.ClockSkew(f"the site's clock is {format_duration(abs(offset))} {ahead} this machine's")
+
+    def _tell_site(self, order: Order, live: Run, tallies: list[Tally], error: Exception | None, log: Any) -> None:
+        """Leave the run's errors in the site's Error Log, as jobs of Frappe itself do."""
+        status = report.status_of(tallies, error)
+        if order.dry_run or not order.job.settings.report_errors_to_site or status in (report.DONE, report.STOPPED):
+            return
+        lines = [f"{tally.part}: {tally.refused or tally.error}" for tally in tallies if tally.refused or tally.error]
+        lines += [f"{o.action.doctype} {o.action.name}: {o.reason}" for t in tallies for o in t.samples if o.error]
+        doc = {
+            "doctype": "Error Log",
+            "method": f"frappe-daemon: {order.job.name} {status}"[:140],
+            "error": "\n".join([*([str(error)] if error else []), *lines]),
+        }
+        try:
+            live.site.insert(self.redact(doc))
+        except errors.DaemonError as failure:
+            log.warning("site.not_told", error=str(failure))
+
+    def _worded(
+        self, order: Order, started: datetime, site: Site, tallies: list[Tally], error: Exception | None
+    ) -> dict[str, Any]:
+        parts = [report.part_report(tally) for tally in tallies]
+        ended, status, traffic = self.clock.now(), report.status_of(tallies, error), site.transport.traffic
+        return {
+            "job": order.job.name,
+            "kind": order.job.settings.kind,
+            "run": order.run_id,
+            "reason": order.reason,
+            "slot": order.slot and order.slot.isoformat(),
+            "missed": order.missed,
+            "dry_run": order.dry_run,
+            "started": started.isoformat(),
+            "ended": ended.isoformat(),
+            "seconds": round((ended - started).total_seconds(), 3),
+            "status": status,
+            "exit_code": int(report.exit_code(status, error)),
+            "counts": report.totals(parts, "counts"),
+            "errors": report.totals(parts, "errors"),
+            "requests": traffic.requests,
+            "retries": traffic.retries,
+            "replies": dict(traffic.statuses),
+            "error": error and report.error_report(error),
+            "parts": parts,
+        }
+
+
+def _do_part(part: Part, run: Run, explain: Callable[[Outcome], None] | None, log: Any) -> None:
+    """Take one part through its steps. Raises only what would fail the same way for every part."""
+    tally = part.tally
+    try:
+        tally.census = part.census()
+        tally.refused = part.guard.verdict(tally.census) if tally.census else ""
+        if tally.refused:
+            log.warning("part.refused", part=tally.part, why=tally.refused)
+            return
+        for actions in part.plan():
+            run.check()
+            for outcome in _expected(actions) if run.dry_run else part.apply(actions):
+                tally.add(outcome)
+                if explain:
+                    explain(outcome)
+    except _ENDS_THE_RUN as error:
+        tally.error = error
+        raise
+    except errors.DaemonError as error:
+        tally.error = error
+        log.error("part.failed", part=tally.part, error=str(error), who=error.who, action=error.action)
+    finally:
+        _close(part)
+        log.info("part.finished", part=tally.part, **tally.counts)
+
+
+def _close(part: Part) -> None:
+    """A part that was ended by an error may not be able to say its last word; the error itself is what counts."""
+    try:
+        part.close()
+    except errors.DaemonError as error:
+        part.tally.error = part.tally.error or error
+
+
+def _expected(actions: list[Action]) -> Iterator[Outcome]:
+    for action in actions:
+        yield Outcome(action, Result.KEPT if action.verb == "keep" else Result.PLANNED, action.why)
+
+
+def _log_end(log: Any, found: dict[str, Any]) -> None:
+    facts = {key: found[key] for key in ("status", "seconds", "requests", "retries")} | found["counts"]
+    if error := found["error"]:
+        log.error("run.finished", **facts, error=error["message"], who=error["who"], action=error["action"])
+    elif found["status"] == report.DONE:
+        log.info("run.finished", **facts)
+    else:
+        log.warning("run.finished", **facts, errors=found["errors"])

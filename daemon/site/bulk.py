@@ -1,0 +1,92 @@
+"""Removing many documents for sure: bulk requests, then a look at what is still there, then reasons.
+
+A bulk delete answers 200 whatever happened, and a lost reply says nothing, so only listing again tells. A document that
+stayed is deleted singly once, because only then does the site say why it will not go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from daemon import errors
+
+if TYPE_CHECKING:
+    from daemon.site.client import Site
+
+Name = str | int
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+"""(function, items) → answers, several at once."""
+
+ROUNDS = 3
+"""How often names are sent while the reply to some of them was lost."""
+REASONS = 20
+"""Documents of one call that are asked for their reason; the others stayed beside them."""
+
+
+def remove(
+    site: Site, doctype: str, names: Sequence[Name], where: Sequence[Sequence[Any]], each: Each
+) -> dict[Name, errors.SiteError]:
+    """Delete `names`, at most some hundreds, and return why each one that is still there stayed.
+
+    `where`: the conditions under which they may go. After a lost reply only those that still meet them are sent again,
+    since a name may have been given to a new document meanwhile.
+    """
+    told: dict[Name, str] = {}
+    left = list(names)
+    for _ in range(ROUNDS):
+        answers = list(each(lambda batch: _ask(site, doctype, batch), _batches(left, site.dialect.bulk_delete_size)))
+        for answer in answers:
+            told.update(answer or {})
+        left = _present(site, doctype, left, where)
+        if not left or None not in answers:
+            break
+    return _reasons(site, doctype, left, told, each)
+
+
+def _batches(names: Sequence[Name], size: int) -> Iterator[Sequence[Name]]:
+    return (names[start : start + size] for start in range(0, len(names), size))
+
+
+def _ask(site: Site, doctype: str, names: Sequence[Name]) -> dict[Name, str] | None:
+    """Reasons that the reply gave, or None where no reply came."""
+    try:
+        return site.delete_batch(doctype, names)
+    except errors.OutcomeUnknown:
+        return None
+
+
+def _present(site: Site, doctype: str, names: Sequence[Name], where: Sequence[Sequence[Any]]) -> list[Name]:
+    conditions = [*where, ["name", "in", list(names)]]
+    return [row["name"] for row in site.get_list(doctype, ["name"], conditions, 0, len(names), "name asc")]
+
+
+def _reasons(
+    site: Site, doctype: str, names: Sequence[Name], told: dict[Name, str], each: Each
+) -> dict[Name, errors.SiteError]:
+    """Why each of `names` stayed, by the bulk reply or by one delete of its own."""
+    untold = [name for name in names if not told.get(name)]
+    single = dict(each(lambda name: (name, _delete(site, doctype, name)), untold[:REASONS]))
+    reasons: dict[Name, errors.SiteError] = {}
+    for name in names:
+        if name in single:
+            if (error := single[name]) is not None:
+                reasons[name] = error
+        elif told.get(name):
+            reasons[name] = errors.Invalid(f"{doctype} {name}: {told[name]}")
+        else:
+            reasons[name] = errors.Invalid(f"{doctype} {name}: not deleted, like others whose reasons are given")
+    return reasons
+
+
+def _delete(site: Site, doctype: str, name: Name) -> errors.SiteError | None:
+    """Why `name` stays, or None where it went after all."""
+    try:
+        site.delete(doctype, name)
+    except errors.NotFound:
+        return None
+    except errors.Transient:
+        raise
+    except errors.SiteError as error:
+        return error
+    return None

@@ -1,0 +1,101 @@
+"""How many requests may be under way at once: additive increase, multiplicative decrease, shared by all threads.
+
+It sees only durations, statuses and headers; it sends nothing. A site answers in gunicorn workers that its users need
+too, so the limit follows what the site shows: it rises by one for each round of requests that were answered as fast as
+on a quiet site, and falls when answers take three times as long, when the site says 429 or 503, or when the rate-limit
+headers (frappe/rate_limiter.py: microseconds of work left in this window) say that the budget nears its end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+SLOW = 3.0
+"""An answer this many times slower than on the quiet site is one that waited in the site's queue."""
+SLACK = 0.05
+"""Seconds by which an answer may always be slower: below it, noise rules."""
+LOW_BUDGET = 0.15
+"""The part of the site's rate-limit budget below which we go one at a time."""
+
+
+class Limiter:
+    """Slots for requests, between 1 and `ceiling`.
+
+    `clock` gives seconds that never go back.
+    """
+
+    def __init__(self, ceiling: int, clock: Callable[[], float]) -> None:
+        self.ceiling = ceiling
+        self._limit = float(min(2, ceiling))
+        self._clock = clock
+        self._free = threading.Condition()
+        self._in_flight = 0
+        self._quiet: dict[str, float] = {}
+        self._recent: dict[str, float] = {}
+        self._patience = 0
+        self._held_until = 0.0
+
+    @property
+    def limit(self) -> int:
+        """Requests that may be under way now."""
+        return max(1, int(self._limit))
+
+    @contextmanager
+    def slot(self, pause: Callable[[float], None]) -> Iterator[None]:
+        """Wait for a place, and by `pause`, which may raise, for the end of a rest that the site asked for."""
+        if (wait := self._held_until - self._clock()) > 0:
+            pause(wait)
+        with self._free:
+            while self._in_flight >= self.limit:
+                self._free.wait()
+            self._in_flight += 1
+        try:
+            yield
+        finally:
+            with self._free:
+                self._in_flight -= 1
+                self._free.notify_all()
+
+    def answered(self, route: str, seconds: float, headers: Mapping[str, str]) -> None:
+        """A request of this `route` (its kind, not its address) was answered in `seconds`."""
+        with self._free:
+            quiet = self._quiet.get(route, seconds)
+            quiet = seconds if seconds < quiet else quiet + 0.01 * (seconds - quiet)
+            recent = self._recent.get(route, seconds)
+            recent += 0.3 * (seconds - recent)
+            self._quiet[route], self._recent[route] = quiet, recent
+            if "x-ratelimit-remaining" in headers:
+                self._heed_budget(headers, seconds)
+            self._patience -= 1
+            if recent > SLOW * quiet + SLACK:
+                self._fall(0.75)
+            elif self._in_flight >= self.limit:
+                self._limit = min(float(self.ceiling), self._limit + 1 / self._limit)
+
+    def refused(self, retry_after: float | None) -> None:
+        """The site answered 429 or 503: fewer at once, and none before `retry_after` seconds have passed."""
+        with self._free:
+            self._fall(0.5)
+            if retry_after:
+                self._held_until = max(self._held_until, self._clock() + retry_after)
+
+    def _fall(self, factor: float) -> None:
+        """Once for each round of requests, since all of one round report the same congestion."""
+        if self._patience <= 0:
+            self._limit = max(1.0, self._limit * factor)
+            self._patience = self.limit
+
+    def _heed_budget(self, headers: Mapping[str, str], seconds: float) -> None:
+        """Slow down before the site has to say 429; with less left than one request costs, wait for the next window."""
+        try:
+            left = float(headers["x-ratelimit-remaining"]) / 1e6
+            whole = float(headers.get("x-ratelimit-limit", 0)) / 1e6
+            reset = float(headers.get("x-ratelimit-reset", 0))
+        except ValueError:
+            return
+        if left < LOW_BUDGET * whole:
+            self._limit = 1.0
+        if left < 2 * seconds:
+            self._held_until = max(self._held_until, self._clock() + reset)

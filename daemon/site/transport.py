@@ -1,0 +1,358 @@
+"""The wire to the site: one pooled httpx session, retried by class of error. httpx and tenacity live here.
+
+Every request goes under `/api/`, carries JSON both ways, has time-outs and follows no redirect (301 and 302 turn a POST
+into a GET: RFC 9110, 15.4.2). Cookies are refused, since a session cookie beats the API key (frappe/auth.py:
+validate_api_key_secret). A read is repeated after any passing failure. A write is repeated only while the site says that
+nothing was done; once its fate is open it raises OutcomeUnknown, unless the caller declared that repeating is harmless.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import ssl
+import threading
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_any, stop_before_delay
+
+from daemon import errors
+from daemon.core.clock import Clock
+from daemon.site.limiter import Limiter
+from daemon.site.replies import Reply, fault_of
+
+
+class Safety(Enum):
+    """What repeating a request would do, when the reply to it was lost."""
+
+    READ = "reads only"
+    REPEATABLE = "has the same effect twice as once"
+    ONCE = "must not happen twice"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Bounds of patience for one request. Seconds."""
+
+    attempts: int = 8
+    total: float = 120.0
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `read` covers the longest request that the site's own workers allow (gunicorn `-t 120`)."""
+
+    connect: float = 10.0
+    read: float = 130.0
+    write: float = 60.0
+    pool: float = 60.0
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What a run has sent so far."""
+
+    requests: int = 0
+    retries: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def budget_spent(self) -> bool:
+        """Retries may be a tenth of all requests, with ten for a start: a failing site gets less load, not more."""
+        return self.retries >= 10 + self.requests // 10
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as the caller meant it."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] | None = None
+    content: bytes | None = None
+    files: Mapping[str, Any] | None = None
+    safety: Safety = Safety.READ
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def route(self) -> str:
+        """The kind of request, whose durations are comparable: the path without a document's name."""
+        return " ".join((self.method, *self.path.split("/")[:4]))
+
+
+def tls_context(*, verify: bool, ca_file: Path | None) -> ssl.SSLContext:
+    """The machine's certificate authorities and, where named, one more. Raises ConfigError for an unusable file."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=str(ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise errors.ConfigError(f"site.ca_file = {str(ca_file)!r} cannot be used: {error.strerror or error}") from None
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Transport:
+    """Sends requests to one site on behalf of one run.
+
+    The limiter may be shared by the runs of a process; traffic, retry budget and circuit breaker are this run's own.
+    `note` is told of each retry.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str,
+        secret: str,
+        limiter: Limiter,
+        tls: ssl.SSLContext | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 (immutable)
+        retry: Retry = Retry(),  # noqa: B008 (immutable)
+        site_name: str = "",
+        clock: Clock,
+        note: Callable[..., None] = lambda event, **facts: None,
+        rng: random.Random | None = None,
+    ) -> None:
+        headers = {
+            "Authorization": f"Basic {b64encode(f'{key}:{secret}'.encode()).decode()}",
+            "Accept": "application/json",
+            "User-Agent": "frappe-daemon",
+        }
+        if site_name:
+            headers["X-Frappe-Site-Name"] = site_name
+        self.traffic = Traffic()
+        self.date_offset: timedelta | None = None
+        """The site's clock less ours, from the Date header of the last reply; whole seconds are all that it gives."""
+        self.http = httpx.Client(
+            base_url=url.rstrip("/"),
+            headers=headers,
+            verify=tls if tls is not None else True,
+            timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect, write=timeouts.write, pool=timeouts.pool),
+            # Shorter than nginx's 65 s, so that a connection is not used in the moment in which the server closes it.
+            limits=httpx.Limits(max_connections=limiter.ceiling, keepalive_expiry=15),
+            follow_redirects=False,
+        )
+        self.http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._limiter, self._clock, self._note = limiter, clock, note
+        self._rng = rng or random.Random()  # noqa: S311 (jitter)
+        self._longest_wait, self._first_wait = retry.longest_wait, retry.first_wait
+        self._counting = threading.Lock()
+        self._answered = 0
+        self._down: str = ""
+        self._retrying = Retrying(
+            retry=retry_if_exception(_may_repeat),
+            stop=stop_any(stop_after_attempt(retry.attempts), stop_before_delay(retry.total), self._no_more),
+            wait=self._wait,
+            sleep=clock.pause,
+            before_sleep=self._retried,
+            reraise=True,
+        )
+
+    def close(self) -> None:
+        self.http.close()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        payload: Any = None,
+        files: Mapping[str, Any] | None = None,
+        safety: Safety | None = None,
+    ) -> Reply:
+        """The site's successful reply to `method` on `path` ("/api/…").
+
+        `params` are sent in the query (lists and dicts as JSON), `payload` as the JSON body. `safety` is READ for GET
+        and ONCE for anything else, unless stated. Raises SiteError as daemon.site.replies decides, OutcomeUnknown for a
+        write whose reply was lost, SiteDown once a request of this run has spent all its patience on a dead site.
+        """
+        call = Call(
+            method,
+            path,
+            params and {key: as_text(value) for key, value in params.items() if value is not None},
+            None if payload is None else encode(payload),
+            files,
+            safety or (Safety.READ if method == "GET" else Safety.ONCE),
+        )
+        before = self._answered
+        try:
+            return self._retrying(self._attempt, call)
+        except errors.Transient as error:
+            if error.site_wide and self._answered == before:
+                self._down = self._down or str(error)
+            raise
+
+    def _attempt(self, call: Call) -> Reply:
+        """Send once and judge the reply. Raises as `send` does."""
+        if self._down:
+            raise errors.SiteDown(f"{call}: not sent, since the site is down: {self._down}", request=str(call))
+        with self._limiter.slot(self._clock.pause):
+            started = self._clock.monotonic()
+            with self._counting:
+                self.traffic.requests += 1
+            try:
+                response = self.http.request(
+                    call.method,
+                    call.path,
+                    params=call.params,
+                    content=call.content,
+                    files=call.files,
+                    headers=_JSON if call.content is not None else None,
+                )
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                with self._counting:
+                    self.traffic.statuses[type(error).__name__] += 1
+                raise _lost(call, error) from None
+            seconds = self._clock.monotonic() - started
+        reply = self._reply(response)
+        with self._counting:
+            self.traffic.statuses[str(reply.status)] += 1
+        fault = fault_of(reply, str(call), reading=call.safety is Safety.READ)
+        if fault is None:
+            self._answered += 1
+            self._limiter.answered(call.route, seconds, response.headers)
+            self._see_date(response)
+            return reply
+        if isinstance(fault, errors.Throttled):
+            self._limiter.refused(fault.retry_after)
+        else:
+            self._answered += 1
+        # The parameter tells the retry policy; a lost reply to a harmless write may be asked for again.
+        if isinstance(fault, errors.OutcomeUnknown) and call.safety is Safety.REPEATABLE:
+            raise errors.Transient(str(fault), status=fault.status, exc_type=fault.exc_type, request=fault.request)
+        raise fault
+
+    def _reply(self, response: httpx.Response) -> Reply:
+        headers = response.headers
+        return Reply(
+            response.status_code,
+            headers.get("content-type", ""),
+            response.content,
+            headers.get("location", ""),
+            _seconds(headers.get("retry-after"), self._clock.now()),
+        )
+
+    def _see_date(self, response: httpx.Response) -> None:
+        if self.date_offset is None and (stamp := response.headers.get("date")):
+            try:
+                self.date_offset = parsedate_to_datetime(stamp) - self._clock.now()
+            except ValueError:
+                self.date_offset = timedelta(0)
+
+    def _no_more(self, state: RetryCallState) -> bool:
+        return self.traffic.budget_spent or bool(self._down)
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Seconds until the next try: what the site asked for and a little more, else equal jitter.
+
+        Equal jitter keeps at least half of the exponential step; full jitter may draw a wait of nearly nothing, which
+        is useless against a limit that counts in windows.
+        """
+        error = state.outcome.exception() if state.outcome else None
+        retry_after = getattr(error, "retry_after", None)
+        if retry_after:
+            return float(retry_after) + self._rng.uniform(0.05, 0.5)
+        step = min(self._longest_wait, self._first_wait * 2.0 ** (state.attempt_number - 1))
+        return step / 2 + self._rng.uniform(0, step / 2)
+
+    def _retried(self, state: RetryCallState) -> None:
+        with self._counting:
+            self.traffic.retries += 1
+        error = state.outcome.exception() if state.outcome else None
+        self._note("request.retried", request=str(state.args[0]), error=str(error), wait=round(state.upcoming_sleep, 2))
+
+
+def _may_repeat(error: BaseException) -> bool:
+    return isinstance(error, errors.Transient) and not isinstance(error, errors.SiteDown)
+
+
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
+
+def _lost(call: Call, error: httpx.HTTPError | httpx.InvalidURL) -> errors.SiteError:
+    """The error for a request that got no reply: whether it can have reached the site decides."""
+    said = str(error) or type(error).__name__
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return errors.NotFrappe(f"{call}: site.url is no address that can be asked: {said}", request=str(call))
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        return errors.UntrustedCertificate(f"{call}: the site's certificate is not trusted: {said}", request=str(call))
+    if "[SSL" in said:
+        sentence = f"{call}: no TLS with the server (is it plain http?): {said}"
+        return errors.UntrustedCertificate(sentence, request=str(call), action="Check the scheme and port of site.url.")
+    if isinstance(error, _NOT_SENT):
+        return errors.Unreachable(f"{call}: no connection to the site: {said}", request=str(call))
+    sentence = f"{call}: no reply came ({type(error).__name__}: {said})"
+    if call.safety is Safety.ONCE:
+        return errors.OutcomeUnknown(sentence, request=str(call))
+    if isinstance(error, httpx.ReadTimeout):  # one slow query, not a dead site
+        return errors.Transient(sentence, request=str(call))
+    return errors.Unreachable(sentence, request=str(call))
+
+
+def _seconds(text: str | None, now: datetime) -> float | None:
+    """Retry-After as seconds (RFC 9110, 10.2.3: a number, or a date)."""
+    if text is None:
+        return None
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
+    except ValueError:
+        return None
+
+
+_JSON = {"Content-Type": "application/json"}
+
+
+
+def encode(payload: Any) -> bytes:
+    """`payload` as JSON; dates, times and decimals as Frappe writes them. Raises TypeError for what has no JSON form."""
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"), default=_frappe_text).encode()
+
+
+def _frappe_text(value: Any) -> str:
+    if isinstance(value, datetime):
+        if value.tzinfo is not None:
+            raise TypeError(f"{value!r}: the site keeps naive times of its own zone; convert it first (daemon.site.clock)")
+        return value.isoformat(" ")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form: {value!r}")
+
+
+def as_text(value: Any) -> str:
+    """`value` as a query parameter: text as it is, True as 1, anything with structure as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(int(value))
+    return encode(value).decode()
+
+
+def quoted(name: str | int) -> str:
+    """`name` as one segment of a path: slashes, percent signs, question marks and hashes included."""
+    return quote(str(name), safe="")

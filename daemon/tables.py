@@ -1,0 +1,146 @@
+"""What people see at a terminal: tables and sentences, by Rich. Writes standard output and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from daemon.core.duration import format_duration
+
+SHOWN = 5
+"""Samples and reasons printed for each part; the JSON report has up to a hundred."""
+
+_STYLES = {
+    "done": "green", "ok": "green", "problem": "bold red", "failed": "bold red", "some failed": "yellow",
+    "refused": "yellow", "warning": "yellow", "stopped": "yellow", "interrupted": "yellow", "running": "cyan",
+}  # fmt: skip
+
+
+def console() -> Console:
+    """Standard output; 100 columns where nobody looks, so that a log or a mail keeps its lines."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=max(found.width, 110))
+
+
+def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _styled(word: str) -> Text:
+    return Text(word, style=_STYLES.get(word, ""))
+
+
+def _number(count: Any) -> str:
+    return f"{count:,}" if isinstance(count, int) else "-"
+
+
+def of_report(found: Mapping[str, Any]) -> Group:
+    """One run: a line about it, a row for each part, and below what a person should know."""
+    head = Text.assemble(
+        (found["job"], "bold"), f"  {found['kind']}  ", _styled(found["status"]),
+        f"  {_length(found['seconds'])}, {found['requests']:,} requests, {found['retries']:,} retries",
+        "  dry run: nothing was changed" if found["dry_run"] else "",
+    )  # fmt: skip
+    parts = found["parts"]
+    numbers = ("Total", "Found", "Planned" if found["dry_run"] else "Done", "Kept", "Failed", "Uncertain")
+    table = _table("", *numbers, "How", "Result", right=numbers)
+    for part in parts:
+        counts = part["counts"]
+        failed = counts.get("failed", 0) + counts.get("refused", 0)
+        kept = max(counts.get("kept", 0), part.get("total", 0) - part.get("found", 0))
+        table.add_row(
+            part["part"], _number(part.get("total")), ("" if part.get("exact", True) else "≤ ") + _number(part.get("found")),
+            _number(counts.get("planned" if found["dry_run"] else "done", 0)), _number(kept), _number(failed),
+            _number(counts.get("uncertain", 0)), str(part["facts"].get("strategy", "")), _result(part),
+        )  # fmt: skip
+    below = [line for part in parts for line in _below(part)]
+    if error := found["error"]:
+        below.append(_sentence("", error))
+    return Group(head, Padding(table, (0, 0, 0, 2)), *(Padding(line, (0, 0, 0, 2)) for line in below), "")
+
+
+def _result(part: Mapping[str, Any]) -> Text:
+    counts = part["counts"]
+    if part["refused"]:
+        return _styled("refused")
+    if part["error"] or counts.get("failed") or counts.get("uncertain"):
+        return _styled("failed" if part["error"] else "some failed")
+    return _styled("done")
+
+
+def _below(part: Mapping[str, Any]) -> Iterable[Text]:
+    """Why rows were kept, refused or left; notes; residue."""
+    name = part["part"]
+    if part["refused"]:
+        yield Text.assemble((f"{name}: ", "bold"), (part["refused"], "yellow"))
+    if part["error"]:
+        yield _sentence(name, part["error"])
+    for reason, count in sorted(part["reasons"].items(), key=lambda item: -item[1])[:SHOWN]:
+        yield Text.assemble((f"{name}: ", "bold"), f"{count:,} {reason}")
+    bad = [sample for sample in part["samples"] if sample["result"] in ("failed", "refused", "uncertain")]
+    for sample in bad[:SHOWN]:
+        who = f" ({sample['who']})" if sample.get("who") else ""
+        yield Text.assemble((f"{name} {sample['name']}: ", "bold"), (sample["reason"], "red"), who)
+    more = sum(part["counts"].get(key, 0) for key in ("failed", "refused", "uncertain")) - len(bad[:SHOWN])
+    if more > 0:
+        yield Text(f"{name}: and {more:,} more like these")
+    facts = [f"{count:,} {key}" for key, count in part["facts"].items() if isinstance(count, int) and count]
+    if facts:
+        yield Text.assemble((f"{name}: ", "bold"), ", ".join(facts))
+    for note in [*part["notes"], *([part["facts"]["archive"]] if "archive" in part["facts"] else [])]:
+        yield Text.assemble((f"{name}: ", "bold"), (note, "dim"))
+
+
+def _sentence(name: str, error: Mapping[str, str]) -> Text:
+    who = f" [{error['who']}]" if error["who"] != "nobody" else ""
+    return Text.assemble((f"{name}: " if name else "", "bold"), (error["message"], "red"), f"\n  → {error['action']}{who}")
+
+
+def of_findings(findings: Iterable[Mapping[str, str]]) -> Group:
+    """What `check` saw: problems with who must do what."""
+    lines: list[Any] = []
+    marks = {"ok": "✓", "warning": "!", "problem": "✗"}
+    for found in findings:
+        style = _STYLES[found["level"]]
+        lines.append(Text.assemble((f"{marks[found['level']]} ", style), (f"{found['subject']}: ", "bold"), found["what"]))
+        if found["action"]:
+            lines.append(Text(f"    → {found['who']}: {found['action']}", style=style))
+    return Group(*lines)
+
+
+def of_jobs(jobs: Iterable[Mapping[str, Any]]) -> Table:
+    """Jobs with their next slots and last results."""
+    table = _table("Job", "Kind", "Schedule", "Next five", "Last")
+    for job in jobs:
+        following = [datetime.fromisoformat(text).strftime("%a %d %b %H:%M %Z%z") for text in job["next"]]
+        last = job["last"]
+        ended = Text.assemble(_styled(last["status"]), f" {last['started'][:16].replace('T', ' ')}") if last else Text("never")
+        table.add_row(job["name"], job["kind"], job["schedule"], "\n".join(following) or "disabled", ended)
+    return table
+
+
+def of_history(runs: Iterable[Mapping[str, Any]]) -> Table:
+    """Runs, the newest first."""
+    table = _table("Run", "Job", "Reason", "Started", "Took", "Status", "What")
+    for run in runs:
+        counts = ", ".join(f"{count:,} {key}" for key, count in run["counts"].items())
+        took = _length(run["seconds"]) if run["seconds"] is not None else "-"
+        dry = " (dry run)" if run["dry_run"] else ""
+        table.add_row(
+            run["run"], run["job"], run["reason"] + dry, run["started"][:19].replace("T", " "), took,
+            _styled(run["status"]), (run["error"] or {}).get("message") or counts,
+        )  # fmt: skip
+    return table
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else format_duration(timedelta(seconds=round(seconds)))
