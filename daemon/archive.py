@@ -42,7 +42,8 @@ class Archive:
                     _sync_directory(self.path.parent)
                 written = gzip.decompress(_tail(self.path, len(member))).count(b"\n")
             except (OSError, EOFError) as error:
-                raise ArchiveError(f"{self.path}: the archive cannot be written: {error.strerror or error}") from None
+                why = getattr(error, "strerror", None) or error
+                raise ArchiveError(f"{self.path}: the archive cannot be written: {why}") from None
             if written != len(lines):
                 raise ArchiveError(f"{self.path}: {len(lines)} rows were written but {written} can be read back")
             self.rows += written

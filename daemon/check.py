@@ -1,4 +1,4 @@
-"""`frappe-daemon check`: does the site have, and let us do, what the configured jobs need? Each finding says who must act.
+"""`frappe-daemon check`: does the site have, and let us do, what the jobs need? Each finding says who must act.
 
 Reads the site and writes nothing.
 """
@@ -42,7 +42,9 @@ def of_config(config: Config) -> Iterator[Finding]:
     yield Finding(OK, "configuration", f"{config.path}: {len(config.jobs)} jobs, {len(enabled)} of them enabled")
     if not config.site.verify:
         what = "site.verify = false: anybody between here and the site can read the API key"
-        yield Finding(WARNING, "configuration", what, "operator", "Name the site's own authority in site.ca_file instead.")
+        yield Finding(
+            WARNING, "configuration", what, "operator", "Name the site's own authority in site.ca_file instead."
+        )
     if config.site.url.startswith("http:") and not _is_loopback(config.site.url):
         what = "site.url is plain http: the API key crosses the network unprotected"
         yield Finding(WARNING, "configuration", what, "operator", "Use https, or a tunnel.")
@@ -113,7 +115,9 @@ def _of_rights(site: Site, need: Need, missing: list[str], user: str, roles: fro
     if not second:
         action = "Give the user the role System Manager, if the site should do it by itself, which is far cheaper."
         return [Finding(WARNING, need.doctype, f"{what}; {need.otherwise.doctype} goes row by row", "operator", action)]
-    return [Finding(found.level, found.subject, f"{what}, and {found.what}", found.who, found.action) for found in second]
+    return [
+        Finding(found.level, found.subject, f"{what}, and {found.what}", found.who, found.action) for found in second
+    ]
 
 
 def of_error(error: DaemonError) -> Finding:

@@ -32,7 +32,9 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of a table.")]
 FormatOption = Annotated[
     Literal["auto", "console", "json"] | None,
-    typer.Option("--log-format", help="How the log on standard error looks; auto: for people at a terminal, else JSON."),
+    typer.Option(
+        "--log-format", help="How the log on standard error looks; auto: for people at a terminal, else JSON."
+    ),
 ]
 
 
@@ -46,7 +48,7 @@ def run(config: ConfigOption = None, log_format: FormatOption = None) -> None:
     with _app(config, log_format) as app:
         asked = 0
 
-        def stop(number: int, frame: Any) -> None:
+        def stop(_number: int, _frame: Any) -> None:
             nonlocal asked
             asked += 1
             app.stop.set()
@@ -217,7 +219,7 @@ def _stopping(app: App) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the run at its next step; a second one ends the process."""
     import signal
 
-    def stop(number: int, frame: Any) -> None:
+    def stop(_number: int, _frame: Any) -> None:
         if app.stop.is_set():
             raise KeyboardInterrupt
         app.stop.set()

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from daemon.core.settings import FilePath, JobSettings, Model, PositiveDuration, SecretText, did_you_mean
 from daemon.errors import ConfigError
@@ -145,7 +145,7 @@ def find(named: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
         if place.exists():
             return place
     raise ConfigError(
-        f"no configuration: neither --config nor ${VARIABLE} names a file, and neither {' nor '.join(map(str, PLACES))} exists",
+        f"no configuration: neither --config nor ${VARIABLE} names one, nor is there {' or '.join(map(str, PLACES))}",
         action="Copy the example config.toml to one of these places and edit it.",
     )
 
@@ -209,7 +209,7 @@ def _jobs(raw: Any, context: Mapping[str, Any], problems: list[str]) -> Iterator
 class _AnyJob(JobSettings):
     """Checks what all jobs have, where the kind is unknown."""
 
-    model_config = {"extra": "ignore"}
+    model_config = ConfigDict(extra="ignore")
 
 
 def kinds() -> list[str]:
@@ -222,9 +222,9 @@ def _kind(name: Any, path: str, problems: list[str]) -> ModuleType | None:
     if not isinstance(name, str):
         return None  # pydantic says so
     if name not in kinds():
-        problems.append(
-            f'{path}.kind = "{name}": there is no such kind{did_you_mean(name, kinds())} (there are: {", ".join(kinds())})'
-        )
+        known = kinds()
+        hint = f"{did_you_mean(name, known)} (there are: {', '.join(known)})"
+        problems.append(f'{path}.kind = "{name}": there is no such kind{hint}')
         return None
     return import_module(f"daemon.jobs.{name}")
 
@@ -342,11 +342,11 @@ class _Secrets:
         if key == "credential":
             directory = self._environ.get("CREDENTIALS_DIRECTORY")
             if not directory:
-                raise ValueError(f"credential {name}: systemd sets $CREDENTIALS_DIRECTORY for a unit with LoadCredential={name}:…")
+                unit = f"a unit with LoadCredential={name}:/path"
+                raise ValueError(f"credential {name}: only systemd sets $CREDENTIALS_DIRECTORY, for {unit}")
             path = Path(directory) / name
         try:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"the secret cannot be read: {path}: {getattr(error, 'strerror', None) or 'not text'}") from None
-
-
+            why = getattr(error, "strerror", None) or "not text"
+            raise ValueError(f"the secret cannot be read: {path}: {why}") from None

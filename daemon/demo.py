@@ -13,7 +13,8 @@ from daemon.runner import Order
 
 _BESIDE = Path(__file__).parent
 SHIPPED = next(
-    (path for path in (_BESIDE / "config.example.toml", _BESIDE.parent / "config.toml") if path.exists()), Path("config.toml")
+    (path for path in (_BESIDE / "config.example.toml", _BESIDE.parent / "config.toml") if path.exists()),
+    Path("config.toml"),
 )
 """config.toml as it ships: inside an installed package under its other name, else at the top of the checkout."""
 
@@ -25,7 +26,10 @@ def reports(version: str) -> Iterator[dict[str, Any]]:
     """
     from daemon.sandbox import Sandbox
 
-    with tempfile.TemporaryDirectory(prefix="frappe-daemon-demo-") as folder, Sandbox(version=version, data="demo") as site:
+    with (
+        tempfile.TemporaryDirectory(prefix="frappe-daemon-demo-") as folder,
+        Sandbox(version=version, data="demo") as site,
+    ):
         key, secret = site.keys["Administrator"]
         loaded = config.load(
             SHIPPED,

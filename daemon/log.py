@@ -31,12 +31,15 @@ class Redactor:
                     value = value.replace(secret, MASK)
             return value
         if isinstance(value, Mapping):
-            return {self(key): MASK if str(key).lower() in _SECRET_KEYS and item else self(item) for key, item in value.items()}
+            return {
+                self(key): MASK if str(key).lower() in _SECRET_KEYS and item else self(item)
+                for key, item in value.items()
+            }
         if isinstance(value, list | tuple):
             return [self(item) for item in value]
         return value
 
-    def process(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def process(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """As a processor of structlog; the last before rendering."""
         return dict(self(event))
 

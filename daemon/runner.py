@@ -22,8 +22,8 @@ from daemon.core.duration import format_duration
 from daemon.core.kind import Part, Run
 from daemon.core.plan import Action, Outcome, Result, Tally
 from daemon.site.client import Site
-from daemon.state import State
 from daemon.state import Run as RunRecord
+from daemon.state import State
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -173,7 +173,9 @@ class Runner:
                 order.run_id, job.name, job.settings.kind, order.reason, order.slot, started, dry_run=order.dry_run
             )
             self.state.begin_run(record)
-            log.info("run.started", kind=job.settings.kind, reason=order.reason, missed=order.missed, dry_run=order.dry_run)
+            log.info(
+                "run.started", kind=job.settings.kind, reason=order.reason, missed=order.missed, dry_run=order.dry_run
+            )
             found = self.redact(self._report(order, started, log))
             self.state.end_run(order.run_id, found["status"], self.clock.now(), found)
         _log_end(log, found)
@@ -218,7 +220,7 @@ class Runner:
             ahead = "ahead of" if offset > timedelta(0) else "behind"
             raise errors.ClockSkew(f"the site's clock is {format_duration(abs(offset))} {ahead} this machine's")
 
-    def _tell_site(self, order: Order, live: Run, tallies: list[Tally], error: Exception | None, log: Any) -> None:
+    def _tell_site(self, order: Order, live: LiveRun, tallies: list[Tally], error: Exception | None, log: Any) -> None:
         """Leave the run's errors in the site's Error Log, as jobs of Frappe itself do."""
         status = report.status_of(tallies, error)
         if order.dry_run or not order.job.settings.report_errors_to_site or status in (report.DONE, report.STOPPED):

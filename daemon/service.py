@@ -1,8 +1,8 @@
 """The long-running process: APScheduler wakes jobs up, and what is due decides the state's record of slots.
 
-A wake-up is only a hint. Which slots are due follows from the last slot that was dealt with and the time, so that a late
-wake-up, a clock set back, a restart and a long run all come out the same: each slot is dealt with once, missed ones by
-one run.
+A wake-up is only a hint. Which slots are due follows from the last slot that was dealt with and the time, so that a
+late wake-up, a clock set back, a restart and a long run all come out the same: each slot is dealt with once, missed
+ones by one run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -51,7 +51,9 @@ class Service:
     def run(self) -> None:
         """Return after a stop was asked for and the running jobs have come to their next step."""
         app = self.app
-        app.log.info("daemon.started", config=str(app.config.path), site=app.config.site.url, jobs=list(app.config.jobs))
+        app.log.info(
+            "daemon.started", config=str(app.config.path), site=app.config.site.url, jobs=list(app.config.jobs)
+        )
         for run in app.state.interrupt_unfinished(app.clock.now()):
             app.log.warning("run.interrupted", job=run.job, run=run.id, started=run.started.isoformat())
         app.state.prune_runs(app.clock.now() - app.config.state.keep_runs, 20)
@@ -118,9 +120,13 @@ class Service:
         app = self.app
         late = app.clock.now() - slot - job.settings.jitter > LATE or missed.count > 1
         if late and not job.settings.catch_up:
-            app.log.warning("slot.passed_over", job=job.name, slot=_iso(slot), missed=str(missed), why="catch_up = false")
+            app.log.warning(
+                "slot.passed_over", job=job.name, slot=_iso(slot), missed=str(missed), why="catch_up = false"
+            )
         elif self._crashed(job, slot):
-            app.log.error("slot.passed_over", job=job.name, slot=_iso(slot), why=f"its run was interrupted {GIVE_UP} times")
+            app.log.error(
+                "slot.passed_over", job=job.name, slot=_iso(slot), why=f"its run was interrupted {GIVE_UP} times"
+            )
         else:
             reason = "catch-up" if late else "slot"
             if late:

@@ -56,9 +56,10 @@ def of_report(found: Mapping[str, Any]) -> Group:
     for part in parts:
         counts = part["counts"]
         failed = counts.get("failed", 0) + counts.get("refused", 0)
+        about = "" if part.get("exact", True) else "≤ "
         kept = max(counts.get("kept", 0), part.get("total", 0) - part.get("found", 0))
         table.add_row(
-            part["part"], _number(part.get("total")), ("" if part.get("exact", True) else "≤ ") + _number(part.get("found")),
+            part["part"], _number(part.get("total")), about + _number(part.get("found")),
             _number(counts.get("planned" if found["dry_run"] else "done", 0)), _number(kept), _number(failed),
             _number(counts.get("uncertain", 0)), str(part["facts"].get("strategy", "")), _result(part),
         )  # fmt: skip
@@ -102,7 +103,9 @@ def _below(part: Mapping[str, Any]) -> Iterable[Text]:
 
 def _sentence(name: str, error: Mapping[str, str]) -> Text:
     who = f" [{error['who']}]" if error["who"] != "nobody" else ""
-    return Text.assemble((f"{name}: " if name else "", "bold"), (error["message"], "red"), f"\n  → {error['action']}{who}")
+    return Text.assemble(
+        (f"{name}: " if name else "", "bold"), (error["message"], "red"), f"\n  → {error['action']}{who}"
+    )
 
 
 def of_findings(findings: Iterable[Mapping[str, str]]) -> Group:
@@ -111,7 +114,9 @@ def of_findings(findings: Iterable[Mapping[str, str]]) -> Group:
     marks = {"ok": "✓", "warning": "!", "problem": "✗"}
     for found in findings:
         style = _STYLES[found["level"]]
-        lines.append(Text.assemble((f"{marks[found['level']]} ", style), (f"{found['subject']}: ", "bold"), found["what"]))
+        lines.append(
+            Text.assemble((f"{marks[found['level']]} ", style), (f"{found['subject']}: ", "bold"), found["what"])
+        )
         if found["action"]:
             lines.append(Text(f"    → {found['who']}: {found['action']}", style=style))
     return Group(*lines)
@@ -123,7 +128,11 @@ def of_jobs(jobs: Iterable[Mapping[str, Any]]) -> Table:
     for job in jobs:
         following = [datetime.fromisoformat(text).strftime("%a %d %b %H:%M %Z%z") for text in job["next"]]
         last = job["last"]
-        ended = Text.assemble(_styled(last["status"]), f" {last['started'][:16].replace('T', ' ')}") if last else Text("never")
+        ended = (
+            Text.assemble(_styled(last["status"]), f" {last['started'][:16].replace('T', ' ')}")
+            if last
+            else Text("never")
+        )
         table.add_row(job["name"], job["kind"], job["schedule"], "\n".join(following) or "disabled", ended)
     return table
 

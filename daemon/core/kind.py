@@ -96,7 +96,9 @@ class Run(Protocol):
     dry_run: bool
     explain: bool
     """Every row that is kept wants its reason, too."""
-    site: SitePort
+
+    @property
+    def site(self) -> SitePort: ...
 
     def now(self) -> datetime:
         """The moment, aware."""

@@ -87,8 +87,9 @@ def _resolve(value: Any, info: ValidationInfo) -> Secret:
         raise ValueError(f"is a secret, so it is named and not written here: {_FORMS}")
     (key,) = value
     if key not in ("env", "file", "credential"):
-        raise ValueError(f"a secret is named as {_FORMS}, not by {key!r}{did_you_mean(key, ('env', 'file', 'credential'))}")
-    return Secret(info.context["resolve"](value))
+        hint = did_you_mean(key, ("env", "file", "credential"))
+        raise ValueError(f"a secret is named as {_FORMS}, not by {key!r}{hint}")
+    return Secret((info.context or {})["resolve"](value))
 
 
 SecretText = Annotated[Secret, PlainValidator(_resolve)]
@@ -110,12 +111,16 @@ def _conditions(value: Any) -> Any:
 
 
 def _condition(condition: Any) -> list[Any]:
-    if not isinstance(condition, list) or len(condition) not in (3, 4) or not all(isinstance(p, str) for p in condition[:-1]):
+    if not isinstance(condition, list) or len(condition) not in (3, 4) or not all(map(_is_text, condition[:-1])):
         raise ValueError(f"{condition!r} is no condition; write [field, operator, value]")
     operator = condition[-2].lower()
     if operator not in OPERATORS:
         raise ValueError(f"{condition[-2]!r} is no operator{did_you_mean(operator, OPERATORS)}")
     return [*condition[:-2], operator, _plain(condition[-1])]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _plain(value: Any) -> Any:

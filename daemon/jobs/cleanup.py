@@ -60,11 +60,11 @@ class RuleSettings(Model):
     older_than: Annotated[Duration, AfterValidator(_older_than)] | None = None
     date_field: str = "creation"
     """What the age is counted from."""
-    filters: Conditions = []
+    filters: Conditions = Field(default_factory=list)
     """Only rows that match all of these."""
     keep_latest: Annotated[int, Field(ge=1)] | None = None
     """The newest of each group stay, whatever their age."""
-    group_by: list[str] = []
+    group_by: list[str] = Field(default_factory=list)
     limit: Annotated[int, Field(ge=1)] | None = None
     """Rows a run, at the most; the next run goes on behind them."""
     time_box: PositiveDuration | None = None
@@ -210,7 +210,7 @@ class RulePart(Part):
             yield from self._plan_rows()
 
     def _plan_rows(self) -> Iterator[list[Action]]:
-        """Rows page by page. Where `limit` or `time_box` ends it, the next run goes on behind the last row dealt with."""
+        """Rows page by page. Ended by `limit` or `time_box`, the next run goes on behind the last row dealt with."""
         settings, sieve, begun = self._settings, Sieve(self._rule), self._run.now()
         left = settings.limit
         for page in self._pages(self._recalled()):
@@ -284,8 +284,9 @@ class RulePart(Part):
             self._row_by_row(f"the site's own clean-up ended with {ended!r}")
             self.tally.facts["strategy"] = "log_settings, then rows"
         elif ended == "Complete":
-            clock = f"{self._site.dialect.log_settings_field}, by its database's clock"
-            yield Outcome(action, Result.KEPT, f"kept: the site counts from {clock}; a later run takes them", count=left)
+            field = self._site.dialect.log_settings_field
+            why = f"kept: the site counts from {field}, by its database's clock; a later run takes them"
+            yield Outcome(action, Result.KEPT, why, count=left)
         else:
             why = "the site's worker did not end its clean-up in time; it is queued and may still do it"
             yield Outcome(action, Result.UNCERTAIN, why, "NoWorker", "site administrator", left)
@@ -335,11 +336,14 @@ class RulePart(Part):
     def _count_residue(self) -> None:
         """What each delete left: a Deleted Document, and mostly a Comment (frappe/model/delete_doc.py)."""
         doctype, facts = self._rule.doctype, self.tally.facts
-        residue = {
+        residue: dict[str, list[list[Any]]] = {
             "Deleted Document": [["deleted_doctype", "in", [doctype, "Comment"]]],
             "Comment": [["comment_type", "=", "Deleted"], ["reference_doctype", "=", doctype]],
         }
-        ours = [["owner", "=", self._site.user()], ["creation", ">=", self._site.text(self._run.started)]]
+        ours: list[list[Any]] = [
+            ["owner", "=", self._site.user()],
+            ["creation", ">=", self._site.text(self._run.started)],
+        ]
         # Comments first: deleting one leaves a Deleted Document, which the other round then takes.
         for kind in ("Comment", "Deleted Document"):
             where = [*residue[kind], *ours]
@@ -349,10 +353,9 @@ class RulePart(Part):
             facts[f"left {kind}"] = self._site.count(kind, where)
         left = sum(int(facts[f"left {kind}"]) for kind in residue)
         if left > self.tally.counts[Result.DONE]:
-            self.tally.note(
-                f"{left:,} rows of Deleted Document and Comment were left by removing {self.tally.counts[Result.DONE]:,}; "
-                "purge_residue = true removes them"
-            )
+            gone = self.tally.counts[Result.DONE]
+            what = f"removing {gone:,} rows left {left:,} of Deleted Document and Comment"
+            self.tally.note(f"{what}; purge_residue = true removes them")
 
     def _purge(self, doctype: str, where: list[list[Any]]) -> int:
         purged = 0
@@ -378,5 +381,5 @@ def _give_up_where_all_alike(doctype: str, stayed: Sequence[SiteError]) -> None:
     forbidden = [error for error in stayed if isinstance(error, NotPermitted)]
     if len(kinds) == 1 and (forbidden or doctype in ONLY_ADMINISTRATOR):
         first = next(error for error in stayed if error.status)
-        action = NotPermitted.action if forbidden else "Use the API key of Administrator for this job, or drop the rule."
+        action = NotPermitted.action if forbidden else "Use Administrator's API key for this job, or take the rule out."
         raise NothingRemovable(f"none of {len(stayed):,} rows could be deleted: {first}", action=action)

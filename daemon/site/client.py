@@ -54,11 +54,11 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
     def __exit__(self, *exc_info: object) -> None:
         self.transport.close()
 
-    def login(self, username: str, password: str) -> None:
+    def login(self, username: str, password: str) -> None:  # noqa: ARG002 (the vocabulary's)
         """Refused: an API key needs no session, and a session would outrank it (frappe/auth.py)."""
         raise errors.UsageError("a Site is used with an API key and secret, not with a user name and password")
 
-    def authenticate(self, api_key: str, api_secret: str) -> None:
+    def authenticate(self, api_key: str, api_secret: str) -> None:  # noqa: ARG002 (the vocabulary's)
         """Refused: the key is the transport's, which never shows it."""
         raise errors.UsageError("a Site takes its API key when it is built")
 
@@ -85,15 +85,14 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         Ordered by name unless told otherwise: Frappe itself orders nothing (client.py:get_list passes no order). Child
         DocTypes need `parent`, the DocType that holds them.
         """
+        narrowing = {"filters": filters, "or_filters": or_filters, "group_by": group_by, "parent": parent}
         params: dict[str, Any] = {
             "fields": [fields] if isinstance(fields, str) else list(fields),
             "order_by": order_by or (group_by or "name asc"),
             "limit_start": limit_start,
             "limit_page_length": limit_page_length,
+            **{key: value for key, value in narrowing.items() if value},
         }
-        for key, value in (("filters", filters), ("or_filters", or_filters), ("group_by", group_by), ("parent", parent)):
-            if value:
-                params[key] = value
         if len(encode(params)) > LONG_QUERY:
             rows = self._post("frappe.client.get_list", {"doctype": doctype, **params}, Safety.READ)
         else:
@@ -114,11 +113,12 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         parent: str | None = None,
     ) -> Iterator[list[Doc]]:
         """Pages of rows in the order of `key`; see daemon.site.paging for what it promises."""
+        columns = columns_of(key)
 
         def read(where: list[Any], or_where: list[Any], order_by: str) -> list[Doc]:
             return self.get_list(
                 doctype,
-                list(dict.fromkeys((*fields, *(column.field for column in columns)))),
+                list[str](dict.fromkeys((*fields, *(column.field for column in columns)))),
                 where,
                 0,
                 page_length,
@@ -127,7 +127,6 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
                 parent=parent,
             )
 
-        columns = columns_of(key)
         return pages(read, conditions(filters), columns, after, page_length)
 
     def get_doc(
@@ -216,9 +215,7 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         payload = {"doctype": doctype, "old_name": old_name, "new_name": new_name}
         return str(self._post("frappe.client.rename_doc", payload))
 
-    def post_api(
-        self, method: str, params: Mapping[str, Any] | None = None, *, safety: Safety = Safety.ONCE
-    ) -> Any:
+    def post_api(self, method: str, params: Mapping[str, Any] | None = None, *, safety: Safety = Safety.ONCE) -> Any:
         """What a whitelisted method answers to POST, its arguments in the body."""
         return self._post(method, dict(params or {}), safety)
 
@@ -243,9 +240,9 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         params = {"doc": doctype, "name": name, "print_format": print_format, "no_letterhead": int(not letterhead)}
         return str(self.get_api("frappe.www.printview.get_html_and_style", params)["html"])
 
-    def get_upload_template(self, doctype: str, with_data: bool = False) -> BytesIO:
+    def get_upload_template(self, doctype: str, with_data: bool = False) -> BytesIO:  # noqa: ARG002 (the vocabulary's)
         """Refused: the pages behind it left Frappe before version 14."""
-        raise errors.UsageError("upload templates no longer exist in Frappe 14 and later; use Data Import's own template")
+        raise errors.UsageError("upload templates are gone since Frappe 14; use Data Import's own template")
 
     # Together
 
@@ -327,7 +324,7 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         return self.clock.text(moment)
 
     def meta(self, doctype: str) -> Meta:
-        """The DocType's fields and permissions, custom ones merged in. Raises NotFound where there is no such DocType."""
+        """The DocType's fields and permissions, custom ones merged in. Raises NotFound where it does not exist."""
         with self._facts:
             if doctype not in self._metas:
                 path = "/api/method/frappe.desk.form.load.getdoctype"
@@ -340,7 +337,7 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         return str(self.get_api("frappe.auth.get_logged_user"))
 
     def roles(self, user: str) -> frozenset[str]:
-        """Roles of `user`, with those that everybody has (frappe/permissions.py:get_roles); empty where they cannot be read."""
+        """Roles of `user`, with those of everybody (frappe/permissions.py:get_roles); empty where not to be read."""
         try:
             doc = self.get_doc("User", user)
         except errors.NotPermitted:
@@ -368,7 +365,8 @@ def _resource(doctype: str, name: str | int | None = None) -> str:
 
 
 def _named(doctype: str, name: str | int, filters: Filters | None) -> dict[str, Any]:
-    return {"doctype": doctype, "name": str(name)} if name not in ("", None) else {"doctype": doctype, "filters": filters}
+    wanted = {"name": str(name)} if name not in ("", None) else {"filters": filters}
+    return {"doctype": doctype, **wanted}
 
 
 def _command(params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -1,9 +1,9 @@
 """Server-side retention: the site deletes old log rows itself, in one statement, if Log Settings has a row for them.
 
-Row by row, each delete leaves a Deleted Document and a Comment and enqueues a job (frappe/model/delete_doc.py); Frappe's
-own clean-up (core/doctype/log_settings/log_settings.py:run_log_clean_up) leaves nothing. It is not whitelisted, but the
-Scheduled Job Type that runs it daily may be executed by a System Manager. The job also clears what the other rows of
-Log Settings name, as it does every day.
+Row by row, each delete leaves a Deleted Document and a Comment and enqueues a job (frappe/model/delete_doc.py); the
+site's own clean-up (core/doctype/log_settings/log_settings.py:run_log_clean_up) leaves nothing. It is not whitelisted,
+but the Scheduled Job Type that runs it daily may be executed by a System Manager. The job also clears what the other
+rows of Log Settings name, as it does every day.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class LogSettings:
         if before.days == days:
             return before
         rows: list[dict[str, Any]] = [
-            {**row, "days": days} if row.get("ref_doctype") == doctype else row for row in doc.get("logs_to_clear") or ()
+            {**row, "days": days} if row.get("ref_doctype") == doctype else row
+            for row in doc.get("logs_to_clear") or []
         ]
         if before.days is None:
             rows.append({"ref_doctype": doctype, "days": days})
@@ -83,7 +84,7 @@ class LogSettings:
     def run(self, job: CleanUpJob, *, pause: Callable[[float], None], polls: int) -> str:
         """Have the site's worker run `job` now and wait for its end: "Complete", "Failed: …" or "" where no end came.
 
-        Asking twice is harmless: a job that waits in the queue is not queued again. `pause` waits 0.2 s, then up to 5 s.
+        Asking twice is harmless: a job that waits in the queue is not queued again. Pauses grow from 0.2 s to 5 s.
         """
         before = {row["name"] for row in self._logs(job)}
         call = {"doc": encode({"name": job.name}).decode()}

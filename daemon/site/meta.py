@@ -16,7 +16,8 @@ STANDARD = ("name", "owner", "creation", "modified", "modified_by", "docstatus",
 """Columns of every DocType (frappe/model/__init__.py:default_fields)."""
 CHILD = ("parent", "parentfield", "parenttype")
 OPTIONAL = ("_user_tags", "_comments", "_assign", "_liked_by", "_seen")
-NO_COLUMN = frozenset({"Section Break", "Column Break", "Tab Break", "HTML", "Button", "Heading", "Fold", "Image", "Table", "Table MultiSelect"})
+TABLES = ("Table", "Table MultiSelect")
+NO_COLUMN = {*TABLES, "Section Break", "Column Break", "Tab Break", "HTML", "Button", "Heading", "Fold", "Image"}
 """Field types without a column of their own (frappe/model/__init__.py:no_value_fields, table_fields)."""
 
 
@@ -48,7 +49,7 @@ class Meta:
         child, rows = bool(doc.get("istable")), doc.get("fields") or ()
         names = dict.fromkeys((*STANDARD, *(CHILD if child else OPTIONAL)), "Data")
         own = {row["fieldname"]: str(row["fieldtype"]) for row in rows if row["fieldtype"] not in NO_COLUMN}
-        tables = tuple((row["fieldname"], row["options"]) for row in rows if str(row["fieldtype"]).startswith("Table"))
+        tables = tuple((row["fieldname"], row["options"]) for row in rows if row["fieldtype"] in TABLES)
         permissions = tuple(doc.get("permissions") or ())
         return cls(str(doc["name"]), names | own, tables, permissions, bool(doc.get("issingle")), child)
 

@@ -93,7 +93,7 @@ def fault_of(reply: Reply, request: str, *, reading: bool) -> errors.SiteError |
         return None
     if 300 <= status < 400:
         return errors.NotFrappe(
-            f"{request}: the site redirects to {reply.location or 'another address'}; a redirect would turn writes into reads",
+            f"{request}: redirected to {reply.location or 'another address'}, which would turn writes into reads",
             status=status,
             request=request,
             action="Put the address that it redirects to into site.url.",
@@ -106,7 +106,8 @@ def fault_of(reply: Reply, request: str, *, reading: bool) -> errors.SiteError |
     facts: dict[str, Any] = {"status": status, "exc_type": exc_type, "request": request}
     if exc_type in CONNECTION_LOST or (status in _GATEWAY and exc_type not in _BY_EXC_TYPE):
         return _open(f"{request}: the site lost its database or queue: {said}", reading=reading, **facts)
-    kind = _BY_EXC_TYPE.get(exc_type) or _BY_STATUS.get(status) or (errors.ServerBug if status >= 500 else errors.Invalid)
+    fallback = errors.ServerBug if status >= 500 else errors.Invalid
+    kind = _BY_EXC_TYPE.get(exc_type) or _BY_STATUS.get(status) or fallback
     sentence = f"{request}: {said} ({status}{f' {exc_type}' if exc_type else ''})"
     if issubclass(kind, errors.Transient):
         return kind(sentence, retry_after=reply.retry_after, **facts)
@@ -128,12 +129,14 @@ def _foreign(reply: Reply, request: str, *, reading: bool) -> errors.SiteError:
     if status in _GATEWAY:
         return _open(f"{request}: the proxy got no answer from the site (HTTP {status})", reading=reading, **facts)
     if status in (401, 403):
-        sentence = f"{request}: something in front of the site refused the request (HTTP {status}, no answer of Frappe)"
-        return errors.NotPermitted(sentence, action="Let a firewall, proxy or login page pass requests to /api.", **facts)
+        sentence = f"{request}: something in front of the site refused the request (HTTP {status}, not by Frappe)"
+        return errors.NotPermitted(sentence, action="Let firewall, proxy or login page pass requests to /api.", **facts)
     if status == 413:
         return errors.TooLarge(f"{request}: the request is larger than the site or its proxy takes (HTTP 413)", **facts)
     if status >= 500:
-        return _open(f"{request}: the server failed without an answer of Frappe (HTTP {status})", reading=reading, **facts)
+        return _open(
+            f"{request}: the server failed, without a word of Frappe's (HTTP {status})", reading=reading, **facts
+        )
     what = reply.content_type.partition(";")[0] or "nothing"
     return errors.NotFrappe(f"{request}: got {what} with HTTP {status} where JSON of Frappe was expected", **facts)
 
@@ -167,10 +170,9 @@ def exc_type_of(body: Mapping[str, Any]) -> str:
 def message_of(body: Mapping[str, Any]) -> str:
     """What the site wants a person to read, as plain text on one line, or ""."""
     listed = body.get("errors")
-    said = [
-        *_server_messages(body.get("_server_messages")),
-        *([e.get("message") or e.get("exception") or "" for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []),
-    ]
+    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    said = _server_messages(body.get("_server_messages"))
+    said += [entry.get("message") or entry.get("exception") or "" for entry in entries]
     if not any(said):
         exception = str(body.get("exception") or "")
         said = [body.get("_error_message") or exception.partition(": ")[2] or exception or body.get("message") or ""]

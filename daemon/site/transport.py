@@ -1,9 +1,9 @@
 """The wire to the site: one pooled httpx session, retried by class of error. httpx and tenacity live here.
 
-Every request goes under `/api/`, carries JSON both ways, has time-outs and follows no redirect (301 and 302 turn a POST
-into a GET: RFC 9110, 15.4.2). Cookies are refused, since a session cookie beats the API key (frappe/auth.py:
-validate_api_key_secret). A read is repeated after any passing failure. A write is repeated only while the site says that
-nothing was done; once its fate is open it raises OutcomeUnknown, unless the caller declared that repeating is harmless.
+Every request goes under `/api/`, carries JSON both ways, has time-outs and follows no redirect (301 and 302 turn a
+POST into a GET: RFC 9110, 15.4.2). Cookies are refused, since a session cookie beats the API key (frappe/auth.py:
+validate_api_key_secret). A read is repeated after any passing failure. A write is repeated only while the site says
+that nothing was done; once its fate is open it raises OutcomeUnknown, unless repeating was declared to be harmless.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ def tls_context(*, verify: bool, ca_file: Path | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cafile=str(ca_file))
         except (OSError, ssl.SSLError) as error:
-            raise errors.ConfigError(f"site.ca_file = {str(ca_file)!r} cannot be used: {error.strerror or error}") from None
+            why = error.strerror or error
+            raise errors.ConfigError(f'site.ca_file = "{ca_file}" cannot be used: {why}') from None
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -125,11 +126,11 @@ class Transport:
         secret: str,
         limiter: Limiter,
         tls: ssl.SSLContext | None = None,
-        timeouts: Timeouts = Timeouts(),  # noqa: B008 (immutable)
-        retry: Retry = Retry(),  # noqa: B008 (immutable)
+        timeouts: Timeouts = Timeouts(),
+        retry: Retry = Retry(),
         site_name: str = "",
         clock: Clock,
-        note: Callable[..., None] = lambda event, **facts: None,
+        note: Callable[..., object],
         rng: random.Random | None = None,
     ) -> None:
         headers = {
@@ -153,14 +154,15 @@ class Transport:
         )
         self.http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._limiter, self._clock, self._note = limiter, clock, note
-        self._rng = rng or random.Random()  # noqa: S311 (jitter)
+        self._rng = rng or random.Random()
         self._longest_wait, self._first_wait = retry.longest_wait, retry.first_wait
         self._counting = threading.Lock()
         self._answered = 0
         self._down: str = ""
+        enough = stop_any(stop_after_attempt(retry.attempts), stop_before_delay(retry.total))
         self._retrying = Retrying(
             retry=retry_if_exception(_may_repeat),
-            stop=stop_any(stop_after_attempt(retry.attempts), stop_before_delay(retry.total), self._no_more),
+            stop=lambda state: enough(state) or self.traffic.budget_spent or bool(self._down),
             wait=self._wait,
             sleep=clock.pause,
             before_sleep=self._retried,
@@ -259,9 +261,6 @@ class Transport:
             except ValueError:
                 self.date_offset = timedelta(0)
 
-    def _no_more(self, state: RetryCallState) -> bool:
-        return self.traffic.budget_spent or bool(self._down)
-
     def _wait(self, state: RetryCallState) -> float:
         """Seconds until the next try: what the site asked for and a little more, else equal jitter.
 
@@ -326,16 +325,15 @@ def _seconds(text: str | None, now: datetime) -> float | None:
 _JSON = {"Content-Type": "application/json"}
 
 
-
 def encode(payload: Any) -> bytes:
-    """`payload` as JSON; dates, times and decimals as Frappe writes them. Raises TypeError for what has no JSON form."""
+    """`payload` as JSON; dates, times and decimals as Frappe writes them. Raises TypeError for what has no form."""
     return json.dumps(payload, ensure_ascii=False, separators=(",", ":"), default=_frappe_text).encode()
 
 
 def _frappe_text(value: Any) -> str:
     if isinstance(value, datetime):
         if value.tzinfo is not None:
-            raise TypeError(f"{value!r}: the site keeps naive times of its own zone; convert it first (daemon.site.clock)")
+            raise TypeError(f"{value!r}: the site keeps naive times of its own zone (daemon.site.clock converts)")
         return value.isoformat(" ")
     if isinstance(value, date | time):
         return value.isoformat()
