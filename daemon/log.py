@@ -41,7 +41,9 @@ class Redactor:
 
     def process(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """As a processor of structlog; the last before rendering."""
-        return dict(self(event))
+        clean = self(event)
+        first = {key: clean.pop(key) for key in ("timestamp", "level", "event") if key in clean}
+        return first | clean
 
 
 def configure(level: str, form: Format, redact: Redactor, stream: TextIO | None = None) -> None:

@@ -20,7 +20,7 @@ site refused to delete.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
@@ -28,7 +28,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from daemon.core.duration import format_duration
 from daemon.core.kind import Need, Part, Run
-from daemon.core.plan import Action, Census, Outcome, Result
+from daemon.core.plan import Action, Census, Guard, Outcome, Result
 from daemon.core.retention import Rule, Sieve, resume_key
 from daemon.core.settings import Conditions, Duration, FilePath, GuardSettings, JobSettings, Model, PositiveDuration
 from daemon.errors import (
@@ -135,17 +135,22 @@ def needs(settings: Settings) -> Iterable[Need]:
 
 def parts(run: Run, settings: Settings) -> Iterable[Part]:
     """One part for each rule."""
+    server_side = [rule for rule in settings.rules if rule.server_side and rule.strategy != "rows"]
+    spoken_for = {rule.doctype: rule.as_rule("").server_days() or 0 for rule in server_side}
     for number, rule in enumerate(settings.rules):
         twins = [other for other in settings.rules[:number] if other.doctype == rule.doctype]
-        yield RulePart(run, rule, settings.guard, f"{rule.doctype} ({len(twins) + 1})" if twins else rule.doctype)
+        name = f"{rule.doctype} ({len(twins) + 1})" if twins else rule.doctype
+        yield RulePart(run, rule, rule.guard.over(settings.guard), name, spoken_for)
 
 
 class RulePart(Part):
     """One rule at work."""
 
-    def __init__(self, run: Run, settings: RuleSettings, guard: GuardSettings, name: str) -> None:
+    def __init__(
+        self, run: Run, settings: RuleSettings, guard: Guard, name: str, spoken_for: Mapping[str, int]
+    ) -> None:
         super().__init__(name)
-        self.guard = settings.guard.over(guard)
+        self.guard, self._spoken_for = guard, spoken_for
         self._run, self._site, self._settings = run, run.site, settings
         self._rule = settings.as_rule("")
         self._server_job: Any = None
@@ -270,10 +275,10 @@ class RulePart(Part):
         """Again where somebody saved Log Settings between our reading and our writing."""
         for _ in range(3):
             try:
-                return self._site.log_settings.set_days(self._rule.doctype, days)
+                return self._site.log_settings.set_days(self._rule.doctype, days, self._spoken_for)
             except StaleDocument:
                 self._run.check()
-        return self._site.log_settings.set_days(self._rule.doctype, days)
+        return self._site.log_settings.set_days(self._rule.doctype, days, self._spoken_for)
 
     def _confirm(self, action: Action, ended: str) -> Iterator[Outcome]:
         left = self._site.count(self._rule.doctype, self._rule.candidates)

@@ -18,8 +18,8 @@ Name = str | int
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 """(function, items) → answers, several at once."""
 
-ROUNDS = 3
-"""How often names are sent while the reply to some of them was lost."""
+ROUNDS = 100
+"""How often names are sent while some of them still go, or the reply to some was lost."""
 REASONS = 20
 """Documents of one call that are asked for their reason; the others stayed beside them."""
 
@@ -32,16 +32,24 @@ def remove(
     `where`: the conditions under which they may go. After a lost reply only those that still meet them are sent again,
     since a name may have been given to a new document meanwhile.
     """
-    told: dict[Name, str] = {}
     left = list(names)
     for _ in range(ROUNDS):
+        told: dict[Name, str] = {}
         answers = list(each(lambda batch: _ask(site, doctype, batch), _batches(left, site.dialect.bulk_delete_size)))
         for answer in answers:
             told.update(answer or {})
-        left = _present(site, doctype, left, where)
-        if not left or None not in answers:
-            break
-    return _reasons(site, doctype, left, told, each)
+        before, left = left, _present(site, doctype, left, where)
+        if not left:
+            return {}
+        reasons = _reasons(site, doctype, left, told, each)
+        # One that went when it was asked for singly says that the others may go too: the bulk call gave up on them,
+        # as on an overloaded queue, or its reply was lost.
+        if len(reasons) == len(left) and None not in answers:
+            return reasons
+        left = [name for name in left if name in reasons]
+        if len(left) == len(before):
+            return reasons
+    return reasons
 
 
 def _batches(names: Sequence[Name], size: int) -> Iterator[Sequence[Name]]:

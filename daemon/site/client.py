@@ -115,10 +115,12 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         """Pages of rows in the order of `key`; see daemon.site.paging for what it promises."""
         columns = columns_of(key)
 
+        wanted: list[Any] = list(dict.fromkeys((*fields, *(column.field for column in columns))))
+
         def read(where: list[Any], or_where: list[Any], order_by: str) -> list[Doc]:
             return self.get_list(
                 doctype,
-                list[str](dict.fromkeys((*fields, *(column.field for column in columns)))),
+                wanted,
                 where,
                 0,
                 page_length,
@@ -148,10 +150,9 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         return self.get_api("frappe.client.get_value", params)
 
     def count(self, doctype: str, filters: Filters | None = None) -> int:
-        """Documents that match and that this user may see (desk/reportview.py:get_count; client.get_count of 14 and 15
-        counts what the user may not see, too)."""
-        payload = {"doctype": doctype, "filters": conditions(filters), "distinct": False}
-        return int(self._post("frappe.desk.reportview.get_count", payload, Safety.READ) or 0)
+        """Documents that match; `dialect.count_method` says by whose permissions."""
+        payload = {"doctype": doctype, "filters": conditions(filters)}
+        return int(self._post(self.dialect.count_method(doctype), payload, Safety.READ) or 0)
 
     def get_api(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """What a whitelisted method answers to GET."""

@@ -16,6 +16,8 @@ SLOW = 3.0
 """An answer this many times slower than on the quiet site is one that waited in the site's queue."""
 SLACK = 0.05
 """Seconds by which an answer may always be slower: below it, noise rules."""
+FIRST_REST, LONGEST_REST = 0.5, 30.0
+"""Seconds without requests after a refusal that names no time."""
 LOW_BUDGET = 0.15
 """The part of the site's rate-limit budget below which we go one at a time."""
 
@@ -36,6 +38,7 @@ class Limiter:
         self._recent: dict[str, float] = {}
         self._patience = 0
         self._held_until = 0.0
+        self._rest = 0.0
 
     @property
     def limit(self) -> int:
@@ -69,17 +72,22 @@ class Limiter:
             if "x-ratelimit-remaining" in headers:
                 self._heed_budget(headers, seconds)
             self._patience -= 1
+            self._rest = 0.0
             if recent > SLOW * quiet + SLACK:
                 self._fall(0.75)
             elif self._in_flight >= self.limit:
                 self._limit = min(float(self.ceiling), self._limit + 1 / self._limit)
 
     def refused(self, retry_after: float | None) -> None:
-        """The site answered 429 or 503: fewer at once, and none before `retry_after` seconds have passed."""
+        """The site answered 429 or 503: fewer at once, and none for `retry_after` seconds.
+
+        Where the site names no time (QueueOverloaded does not) all wait, twice as long with each refusal in a row: a
+        queue drains by itself if nobody adds to it.
+        """
         with self._free:
             self._fall(0.5)
-            if retry_after:
-                self._held_until = max(self._held_until, self._clock() + retry_after)
+            self._rest = min(LONGEST_REST, 2 * self._rest or FIRST_REST)
+            self._held_until = max(self._held_until, self._clock() + (retry_after or self._rest))
 
     def _fall(self, factor: float) -> None:
         """Once for each round of requests, since all of one round report the same congestion."""

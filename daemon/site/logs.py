@@ -8,7 +8,7 @@ rows of Log Settings name, as it does every day.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,20 +54,23 @@ class LogSettings:
         """What is set now."""
         return _retention(self._site.get_doc("Log Settings", "Log Settings"), doctype)
 
-    def set_days(self, doctype: str, days: int) -> Retention:
-        """Make `days` the retention of `doctype` and leave every other row as it is; returns what was set before.
+    def set_days(self, doctype: str, days: int, at_least: Mapping[str, int]) -> Retention:
+        """Make `days` the retention of `doctype` and leave the other rows as they are; returns what was set before.
+
+        `at_least`: other DocTypes that this configuration speaks for, too. A row of theirs that is shorter is lengthened
+        to what is stated there, since the clean-up that follows goes by all rows.
 
         Sends `modified`, so a concurrent edit raises StaleDocument instead of being undone. Raises NotConfigured where
         the site drops the row, since its DocType cannot be cleared this way.
         """
         doc = self._site.get_doc("Log Settings", "Log Settings")
         before = _retention(doc, doctype)
-        if before.days == days:
+        if before.days == days and all(other >= at_least.get(name, 0) for name, other in before.others):
             return before
-        rows: list[dict[str, Any]] = [
-            {**row, "days": days} if row.get("ref_doctype") == doctype else row
-            for row in doc.get("logs_to_clear") or []
-        ]
+        rows: list[dict[str, Any]] = []
+        for row in doc.get("logs_to_clear") or ():
+            floor = at_least.get(row["ref_doctype"], 0)
+            rows.append({**row, "days": days if row["ref_doctype"] == doctype else max(row["days"], floor)})
         if before.days is None:
             rows.append({"ref_doctype": doctype, "days": days})
         update = {"doctype": "Log Settings", "name": "Log Settings", "logs_to_clear": rows}

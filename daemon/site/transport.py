@@ -68,12 +68,17 @@ class Traffic:
 
     requests: int = 0
     retries: int = 0
+    waits: int = 0
+    """Those of the retries that the site asked for by 429 or 503."""
     statuses: Counter[str] = field(default_factory=Counter)
 
     @property
     def budget_spent(self) -> bool:
-        """Retries may be a tenth of all requests, with ten for a start: a failing site gets less load, not more."""
-        return self.retries >= 10 + self.requests // 10
+        """Retries may be a tenth of all requests, with ten for a start: a failing site gets less load, not more.
+
+        Those that the site asked for are paced by the limiter instead.
+        """
+        return self.retries - self.waits >= 10 + self.requests // 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,9 +280,10 @@ class Transport:
         return step / 2 + self._rng.uniform(0, step / 2)
 
     def _retried(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
         with self._counting:
             self.traffic.retries += 1
-        error = state.outcome.exception() if state.outcome else None
+            self.traffic.waits += isinstance(error, errors.Throttled)
         self._note("request.retried", request=str(state.args[0]), error=str(error), wait=round(state.upcoming_sleep, 2))
 
 
