@@ -260,7 +260,8 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
 
     def whole(self, doctype: str, names: Sequence[str | int]) -> list[Doc]:
         """The documents of these names with their child rows, in one request and one more for each child table."""
-        found = self.get_list(doctype, ["*"], [["name", "in", list(names)]])
+        where: list[list[Any]] = [["name", "in", list(names)]]
+        found = self.get_list(doctype, ["*"], where)
         for field, child in self.meta(doctype).tables:
             where = [["parent", "in", list(names)], ["parenttype", "=", doctype], ["parentfield", "=", field]]
             rows: dict[Any, list[Doc]] = {}

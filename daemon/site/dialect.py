@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+
 from daemon import errors
 
 OLDEST, NEWEST = 14, 16

@@ -57,8 +57,8 @@ class LogSettings:
     def set_days(self, doctype: str, days: int, at_least: Mapping[str, int]) -> Retention:
         """Make `days` the retention of `doctype` and leave the other rows as they are; returns what was set before.
 
-        `at_least`: other DocTypes that this configuration speaks for, too. A row of theirs that is shorter is lengthened
-        to what is stated there, since the clean-up that follows goes by all rows.
+        `at_least`: other DocTypes that this configuration speaks for, too. A row of theirs that is shorter is
+        lengthened to what is stated there, since the clean-up that follows goes by all rows.
 
         Sends `modified`, so a concurrent edit raises StaleDocument instead of being undone. Raises NotConfigured where
         the site drops the row, since its DocType cannot be cleared this way.
