@@ -180,8 +180,7 @@ def sandbox(
         sys.stdout.flush()
 
     serve(
-        host="127.0.0.1", port=port, version=version, bulk=bulk, data=data, path=path, time_zone=time_zone,
-        control=True, on_ready=ready,
+        port=port, version=version, bulk=bulk, data=data, path=path, time_zone=time_zone, on_ready=ready,
     )  # fmt: skip
 
 
@@ -283,21 +282,11 @@ def _show(found: Any, as_json: bool, table: str, *, each: bool = False) -> None:
 
 def main(arguments: Iterable[str] | None = None) -> None:
     """Entry point: words each error once, on standard error, and ends with its exit code."""
-    import click
-
     try:
-        code = cli(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        cli(args=list(arguments) if arguments is not None else None)
     except DaemonError as error:
         _complain(error)
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = Exit.USAGE
-    except (click.Abort, KeyboardInterrupt):
-        code = 130
-    except BrokenPipeError:
-        code = 0
-    sys.exit(int(code or 0))
+        sys.exit(int(error.exit_code))
 
 
 def _complain(error: DaemonError) -> None:

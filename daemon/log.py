@@ -41,7 +41,7 @@ class Redactor:
 
     def process(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """As a processor of structlog; the last before rendering."""
-        clean = self(event)
+        clean: dict[str, Any] = self(event)
         first = {key: clean.pop(key) for key in ("timestamp", "level", "event") if key in clean}
         return first | clean
 

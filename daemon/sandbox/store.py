@@ -1,0 +1,140 @@
+"""The sandbox's data: a SQLite table for each DocType. Everything goes through one connection behind one lock."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from daemon.sandbox.doctypes import NUMBERS, DocType
+
+STANDARD = ("name", "creation", "modified", "modified_by", "owner", "docstatus", "idx")
+CHILD = ("parent", "parentfield", "parenttype")
+
+
+def quote(name: str) -> str:
+    return '"' + name.replace('"', "") + '"'
+
+
+def table(doctype: str) -> str:
+    return quote(f"tab{doctype}")
+
+
+class Store:
+    """Rows. `path` None: in memory; else a file that survives the process, however it ends."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.lock = threading.RLock()
+        self._db = sqlite3.connect(str(path or ":memory:"), check_same_thread=False, isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+        if path is not None:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            # A killed process loses nothing that it has written; only a power cut would.
+            self._db.execute("PRAGMA synchronous=OFF")
+        self._db.execute("PRAGMA case_sensitive_like=OFF")
+        self._depth = 0
+
+    def close(self) -> None:
+        with self.lock:
+            self._db.close()
+
+    def create(self, doctype: DocType) -> None:
+        """The table, or the columns that it lacks."""
+        own = [(field.name, NUMBERS.get(field.type, "TEXT")) for field in doctype.columns]
+        standard = [*STANDARD, *(CHILD if doctype.istable else ("_user_tags", "_comments", "_assign", "_liked_by"))]
+        kinds = {"docstatus": "INTEGER DEFAULT 0", "idx": "INTEGER DEFAULT 0", "name": "TEXT PRIMARY KEY"}
+        columns = [(name, kinds.get(name, "TEXT")) for name in standard] + own
+        with self.lock:
+            listed = ", ".join(f"{quote(name)} {kind}" for name, kind in columns)
+            self._db.execute(f"CREATE TABLE IF NOT EXISTS {table(doctype.name)} ({listed})")
+            for name, kind in columns:
+                if name not in self.columns(doctype.name):
+                    self._db.execute(f"ALTER TABLE {table(doctype.name)} ADD COLUMN {quote(name)} {kind}")
+            for field in doctype.columns:
+                if field.flags.get("unique"):
+                    index = quote(f"unique {doctype.name} {field.name}")
+                    column = quote(field.name)
+                    self._db.execute(f"CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table(doctype.name)} ({column})")
+            if doctype.istable:
+                parents = quote(f"parent {doctype.name}")
+                self._db.execute(f"CREATE INDEX IF NOT EXISTS {parents} ON {table(doctype.name)} (parent)")
+            else:
+                for column in ("creation", "modified"):
+                    index = quote(f"{column} {doctype.name}")
+                    self._db.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {table(doctype.name)} ({column}, name)")
+
+    def columns(self, doctype: str) -> set[str]:
+        return {row["name"] for row in self._db.execute(f"PRAGMA table_info({table(doctype)})")}
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One request: all or nothing."""
+        with self.lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._end("ROLLBACK")
+                raise
+            self._end("COMMIT")
+
+    def commit(self) -> None:
+        """What is done so far stays, within a transaction (frappe.db.commit)."""
+        self._end("COMMIT")
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def rollback(self) -> None:
+        self._end("ROLLBACK")
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def _end(self, how: str) -> None:
+        if self._db.in_transaction:
+            self._db.execute(how)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        self._db.execute("SAVEPOINT one")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK TO one")
+            raise
+        finally:
+            self._db.execute("RELEASE one")
+
+    def all(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        with self.lock:
+            return [dict(row) for row in self._db.execute(sql, values)]
+
+    def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        with self.lock:
+            row = self._db.execute(sql, values).fetchone()
+        return row[0] if row else None
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Rows that the statement changed."""
+        with self.lock:
+            return self._db.execute(sql, values).rowcount
+
+    def get(self, doctype: str, name: Any) -> dict[str, Any] | None:
+        rows = self.all(f"SELECT * FROM {table(doctype)} WHERE name = ?", (str(name),))
+        return rows[0] if rows else None
+
+    def insert(self, doctype: str, row: Mapping[str, Any]) -> None:
+        names = ", ".join(map(quote, row))
+        marks = ", ".join("?" * len(row))
+        self.run(f"INSERT INTO {table(doctype)} ({names}) VALUES ({marks})", list(row.values()))
+
+    def insert_all(self, doctype: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+        """Many rows with the same columns, in one transaction."""
+        names, marks = ", ".join(map(quote, columns)), ", ".join("?" * len(columns))
+        values = ([row.get(column) for column in columns] for row in rows)
+        with self.transaction():
+            self._db.executemany(f"INSERT INTO {table(doctype)} ({names}) VALUES ({marks})", values)
+
+    def update(self, doctype: str, name: str, values: Mapping[str, Any]) -> None:
+        sets = ", ".join(f"{quote(column)} = ?" for column in values)
+        self.run(f"UPDATE {table(doctype)} SET {sets} WHERE name = ?", [*values.values(), name])
