@@ -135,24 +135,60 @@ def needs(settings: Settings) -> Iterable[Need]:
 
 def parts(run: Run, settings: Settings) -> Iterable[Part]:
     """One part for each rule."""
-    server_side = [rule for rule in settings.rules if rule.server_side and rule.strategy != "rows"]
-    spoken_for = {rule.doctype: rule.as_rule("").server_days() or 0 for rule in server_side}
-    for number, rule in enumerate(settings.rules):
-        twins = [other for other in settings.rules[:number] if other.doctype == rule.doctype]
-        name = f"{rule.doctype} ({len(twins) + 1})" if twins else rule.doctype
-        yield RulePart(run, rule, rule.guard.over(settings.guard), name, spoken_for)
+    made: list[RulePart] = []
+    for rule in settings.rules:
+        twins = sum(part.doctype == rule.doctype for part in made)
+        name = f"{rule.doctype} ({twins + 1})" if twins else rule.doctype
+        made.append(RulePart(run, rule, rule.guard.over(settings.guard), name))
+    clean_up = SiteCleanUp(run, [part for part in made if part.settings.server_side])
+    for part in made:
+        part.clean_up = clean_up
+    return made
+
+
+class SiteCleanUp:
+    """The one clean-up that the site does for all rules of a job that can be said in Log Settings.
+
+    It goes by every row of Log Settings at once, so every such rule is counted and judged before it, and none after.
+    """
+
+    def __init__(self, run: Run, rules: list[RulePart]) -> None:
+        self._run, self._rules = run, rules
+        self._done: tuple[Any, str] | None = None
+
+    def once(self, job: Any) -> tuple[Any, str]:
+        """(what changed in Log Settings, how the site's job ended). Raises NotPermitted where it may not be had."""
+        if self._done is None:
+            judged = [part for part in self._rules if not part.guard.verdict(part.census()) and part.on_site]
+            wanted = {part.doctype: part.days for part in judged}
+            at_least = {part.doctype: part.days for part in self._rules}
+            change = self._changed(wanted, at_least)
+            patience = max(part.settings.time_box or WORKER_PATIENCE for part in self._rules)
+            polls = 8 + int(patience.total_seconds() / 5)
+            self._done = change, self._run.site.log_settings.run(job, pause=self._run.pause, polls=polls)
+        return self._done
+
+    def _changed(self, wanted: Mapping[str, int], at_least: Mapping[str, int]) -> Any:
+        """Again where somebody saved Log Settings between our reading and our writing."""
+        for _ in range(3):
+            try:
+                return self._run.site.log_settings.apply(wanted, at_least)
+            except StaleDocument:
+                self._run.check()
+        return self._run.site.log_settings.apply(wanted, at_least)
 
 
 class RulePart(Part):
     """One rule at work."""
 
-    def __init__(
-        self, run: Run, settings: RuleSettings, guard: Guard, name: str, spoken_for: Mapping[str, int]
-    ) -> None:
+    clean_up: SiteCleanUp
+
+    def __init__(self, run: Run, settings: RuleSettings, guard: Guard, name: str) -> None:
         super().__init__(name)
-        self.guard, self._spoken_for = guard, spoken_for
-        self._run, self._site, self._settings = run, run.site, settings
+        self.guard, self.settings = guard, settings
+        self._run, self._site = run, run.site
         self._rule = settings.as_rule("")
+        self._census: Census | None = None
         self._server_job: Any = None
         """The site's own clean-up job while it is to do the work; None: row by row."""
         self._memory = f"resume:{name}"
@@ -160,16 +196,35 @@ class RulePart(Part):
         """Key of the last row dealt with, while there may be rows behind it."""
         self._archive = run.archive(settings.archive, settings.doctype) if settings.archive else None
 
+    @property
+    def doctype(self) -> str:
+        return self.settings.doctype
+
+    @property
+    def days(self) -> int:
+        """The rule as a row of Log Settings says it; 0 where it cannot."""
+        return self._rule.server_days() or 0
+
+    @property
+    def on_site(self) -> bool:
+        """The site is to do the work by itself."""
+        return self._server_job is not None
+
     # Before the first write
 
     def census(self) -> Census:
-        settings = self._settings
+        if self._census is None:
+            self._census = self._counted()
+        return self._census
+
+    def _counted(self) -> Census:
+        settings = self.settings
         if settings.older_than is not None:
             self._rule = settings.as_rule(self._site.text(self._run.started - settings.older_than))
-        total = self._site.count(settings.doctype)
-        matching = self._site.count(settings.doctype, self._rule.candidates)
+        total = self._site.count(self.doctype)
+        matching = self._site.count(self.doctype, self._rule.candidates)
         self._server_job = self._choose() if matching else None
-        self.tally.facts["strategy"] = "log_settings" if self._server_job else "rows"
+        self.tally.facts["strategy"] = "log_settings" if self.on_site else "rows"
         census = Census(total, matching, min(matching, settings.limit or matching), exact=not self._rule.keep_latest)
         return self._exact(census) if not census.exact and self.guard.verdict(census) else census
 
@@ -177,11 +232,11 @@ class RulePart(Part):
         """With `keep_latest` only a look at the rows tells how many go; the guard wants to know before it refuses."""
         sieve = Sieve(self._rule)
         going = sum(sieve.verdict(row).goes for page in self._pages(None) for row in page)
-        return Census(census.total, going, min(going, self._settings.limit or going))
+        return Census(census.total, going, min(going, self.settings.limit or going))
 
     def _choose(self) -> Any:
         """The site's clean-up job where it should do the work, or None."""
-        settings = self._settings
+        settings = self.settings
         if settings.strategy == "rows" or not settings.server_side:
             return None
         if settings.strategy == "auto" and settings.doctype not in self._site.dialect.log_settings_doctypes:
@@ -198,7 +253,7 @@ class RulePart(Part):
 
     def _row_by_row(self, since: str) -> None:
         """Leave Log Settings alone, and say so. Raises NotConfigured where the configuration insists on it."""
-        if self._settings.strategy == "log_settings":
+        if self.settings.strategy == "log_settings":
             raise NotConfigured(f'strategy = "log_settings" cannot be followed: {since}')
         self._server_job, self.tally.facts["strategy"] = None, "rows"
         self.tally.note(f"row by row, since {since}")
@@ -207,16 +262,16 @@ class RulePart(Part):
 
     def plan(self) -> Iterator[list[Action]]:
         rule, census = self._rule, self.tally.census
-        if self._server_job and census:
+        if self.on_site and census:
             yield [Action("delete", rule.doctype, f"rows {rule.why}", rule.why, census.matching)]
             if self._run.dry_run:
                 return
-        if not self._server_job:
+        if not self.on_site:
             yield from self._plan_rows()
 
     def _plan_rows(self) -> Iterator[list[Action]]:
         """Rows page by page. Ended by `limit` or `time_box`, the next run goes on behind the last row dealt with."""
-        settings, sieve, begun = self._settings, Sieve(self._rule), self._run.now()
+        settings, sieve, begun = self.settings, Sieve(self._rule), self._run.now()
         left = settings.limit
         for page in self._pages(self._recalled()):
             actions = [action for row in page if (action := self._action(row, sieve))]
@@ -248,37 +303,27 @@ class RulePart(Part):
     # Doing it
 
     def apply(self, actions: list[Action]) -> Iterable[Outcome]:
-        if self._server_job:
+        if self.on_site:
             return self._apply_on_site(actions[0])
         return self._apply_rows(actions)
 
     def _apply_on_site(self, action: Action) -> Iterable[Outcome]:
         """Set the retention, have the site's worker clean up, and count what is left: its word alone is no proof."""
-        days = self._rule.server_days() or 0
         try:
-            before = self._set_days(days)
-        except (NotPermitted, NotConfigured) as error:
+            change, ended = self.clean_up.once(self._server_job)
+        except NotPermitted as error:
             self._row_by_row(f"Log Settings could not be changed: {error}")
             return []
-        if before.days != days:
-            was = "absent" if before.days is None else f"{before.days} days"
-            self.tally.note(f"Log Settings of the site: {self._rule.doctype} set to {days} days (was {was})")
-        if before.others:
-            named = ", ".join(f"{doctype} {other}" for doctype, other in before.others)
-            self.tally.note(f"the site's clean-up also applied its other retentions, in days: {named}")
-        patience = self._settings.time_box or WORKER_PATIENCE
-        polls = 8 + int(patience.total_seconds() / 5)
-        ended = self._site.log_settings.run(self._server_job, pause=self._run.pause, polls=polls)
+        if self.doctype not in change.after:
+            self._row_by_row("Log Settings did not take it: the site cannot clear this DocType by itself")
+            return []
+        before = change.before.get(self.doctype)
+        if before != self.days:
+            was = "absent" if before is None else f"{before} days"
+            self.tally.note(f"Log Settings of the site: {self.doctype} set to {self.days} days (was {was})")
+        others = ", ".join(f"{name} {days}" for name, days in change.after.items() if name != self.doctype)
+        self.tally.note(f"the site's clean-up goes by all its retentions, in days: {others}")
         return self._confirm(action, ended)
-
-    def _set_days(self, days: int) -> Any:
-        """Again where somebody saved Log Settings between our reading and our writing."""
-        for _ in range(3):
-            try:
-                return self._site.log_settings.set_days(self._rule.doctype, days, self._spoken_for)
-            except StaleDocument:
-                self._run.check()
-        return self._site.log_settings.set_days(self._rule.doctype, days, self._spoken_for)
 
     def _confirm(self, action: Action, ended: str) -> Iterator[Outcome]:
         left = self._site.count(self._rule.doctype, self._rule.candidates)
@@ -336,7 +381,7 @@ class RulePart(Part):
     @property
     def _fingerprint(self) -> str:
         fields = {"doctype", "date_field", "filters", "keep_latest", "group_by"}
-        return self._settings.model_dump_json(include=fields)
+        return self.settings.model_dump_json(include=fields)
 
     def _count_residue(self) -> None:
         """What each delete left: a Deleted Document, and mostly a Comment (frappe/model/delete_doc.py)."""
@@ -352,7 +397,7 @@ class RulePart(Part):
         # Comments first: deleting one leaves a Deleted Document, which the other round then takes.
         for kind in ("Comment", "Deleted Document"):
             where = [*residue[kind], *ours]
-            if self._settings.purge_residue:
+            if self.settings.purge_residue:
                 purged = self._purge(kind, where)
                 facts[f"purged {kind}"] = purged
             facts[f"left {kind}"] = self._site.count(kind, where)

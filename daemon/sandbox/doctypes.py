@@ -255,8 +255,8 @@ ToDo | Desk
 Communication | Core
   + System Manager: read write create delete report email
   subject:Small Text !reqd; content:Text Editor; communication_medium:Data; communication_type:Data
-  sent_or_received:Data; recipients:Code; cc:Code; bcc:Code; sender:Data; status:Data; reference_doctype:Data; reference_name:Data
-  delivery_status:Data
+  sent_or_received:Data; recipients:Code; cc:Code; bcc:Code; sender:Data; status:Data; reference_doctype:Data
+  reference_name:Data; delivery_status:Data
 """
 
 _ERPNEXT = """

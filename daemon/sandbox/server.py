@@ -99,7 +99,11 @@ class Sandbox:
         if data == "demo" and not self.count("Error Log"):
             demo.fill(self)
         # Bound here and not by uvicorn, so that the address is known, and taken, before anything runs.
-        self._socket = socket.create_server(("127.0.0.1", port), backlog=128)
+        # asyncio sends without delay (TCP_NODELAY) only where the socket says that it is TCP.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", port))
+        self._socket.listen(128)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._routes = [*routes, Route("/{path:path}", self.wire, methods=METHODS)]
         self._worker_delay = worker_delay

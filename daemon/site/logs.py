@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from daemon import errors
 from daemon.site.transport import Safety, encode
 
 if TYPE_CHECKING:
@@ -31,12 +30,11 @@ class CleanUpJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
-    """What Log Settings holds for one DocType, and for the others."""
+class Change:
+    """Days by DocType, before and after."""
 
-    days: int | None
-    """None: no row of this DocType."""
-    others: tuple[tuple[str, int], ...]
+    before: Mapping[str, int]
+    after: Mapping[str, int]
 
 
 class LogSettings:
@@ -50,39 +48,25 @@ class LogSettings:
         rows = self._site.get_list("Scheduled Job Type", ["name", "stopped"], {"method": METHOD}, 0, 1)
         return CleanUpJob(rows[0]["name"], bool(rows[0].get("stopped"))) if rows else None
 
-    def retention(self, doctype: str) -> Retention:
-        """What is set now."""
-        return _retention(self._site.get_doc("Log Settings", "Log Settings"), doctype)
+    def apply(self, wanted: Mapping[str, int], at_least: Mapping[str, int]) -> Change:
+        """Make `wanted` the retention, in days, of those DocTypes, and leave the others as they are.
 
-    def set_days(self, doctype: str, days: int, at_least: Mapping[str, int]) -> Retention:
-        """Make `days` the retention of `doctype` and leave the other rows as they are; returns what was set before.
+        `at_least`: DocTypes of which nothing younger than these days may go. A row of theirs that is shorter is
+        lengthened, since the clean-up goes by all rows; saving may add such rows (add_default_logtypes). A DocType that
+        the site cannot clear by itself is missing from `after`.
 
-        `at_least`: other DocTypes that this configuration speaks for, too. A row of theirs that is shorter is
-        lengthened to what is stated there, since the clean-up that follows goes by all rows.
-
-        Sends `modified`, so a concurrent edit raises StaleDocument instead of being undone. Raises NotConfigured where
-        the site drops the row, since its DocType cannot be cleared this way.
+        Sends `modified`, so a concurrent edit raises StaleDocument instead of being undone.
         """
         doc = self._site.get_doc("Log Settings", "Log Settings")
-        before = _retention(doc, doctype)
-        if before.days == days and all(other >= at_least.get(name, 0) for name, other in before.others):
-            return before
-        rows: list[dict[str, Any]] = []
-        for row in doc.get("logs_to_clear") or ():
-            floor = at_least.get(row["ref_doctype"], 0)
-            rows.append({**row, "days": days if row["ref_doctype"] == doctype else max(row["days"], floor)})
-        if before.days is None:
-            rows.append({"ref_doctype": doctype, "days": days})
-        update = {"doctype": "Log Settings", "name": "Log Settings", "logs_to_clear": rows}
-        if doc.get("modified"):
-            update["modified"] = doc["modified"]
-        saved = _retention(self._site.update(update), doctype)
-        if saved.days != days:
-            raise errors.NotConfigured(
-                f"Log Settings did not take {doctype}: this site cannot clear it by itself",
-                action=f'Use strategy = "rows" for {doctype}.',
-            )
-        return before
+        before = after = _days(doc)
+        while (target := _target(after, wanted, at_least)) != after:
+            rows = [{**row, "days": target[row["ref_doctype"]]} for row in doc.get("logs_to_clear") or ()]
+            rows += [{"ref_doctype": name, "days": days} for name, days in target.items() if name not in after]
+            update = {"doctype": "Log Settings", "name": "Log Settings", "logs_to_clear": rows}
+            doc = self._site.update(update | ({"modified": doc["modified"]} if doc.get("modified") else {}))
+            after, refused = _days(doc), target.keys() - _days(doc).keys()
+            wanted = {name: days for name, days in wanted.items() if name not in refused}
+        return Change(before, after)
 
     def run(self, job: CleanUpJob, *, pause: Callable[[float], None], polls: int) -> str:
         """Have the site's worker run `job` now and wait for its end: "Complete", "Failed: …" or "" where no end came.
@@ -114,7 +98,10 @@ class LogSettings:
         )
 
 
-def _retention(doc: dict[str, Any], doctype: str) -> Retention:
-    rows = [(str(row.get("ref_doctype")), int(row.get("days") or 0)) for row in doc.get("logs_to_clear") or ()]
-    mine = [days for ref, days in rows if ref == doctype]
-    return Retention(mine[0] if mine else None, tuple(row for row in rows if row[0] != doctype))
+def _days(doc: Mapping[str, Any]) -> dict[str, int]:
+    return {str(row["ref_doctype"]): int(row.get("days") or 0) for row in doc.get("logs_to_clear") or ()}
+
+
+def _target(now: Mapping[str, int], wanted: Mapping[str, int], at_least: Mapping[str, int]) -> dict[str, int]:
+    """What Log Settings should hold where it holds `now`."""
+    return {name: max(days, at_least.get(name, 0)) for name, days in now.items()} | dict(wanted)
