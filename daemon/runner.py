@@ -65,8 +65,8 @@ class RunClock:
     def pause(self, seconds: float) -> None:
         """Wait, or raise Stopped as soon as waiting is of no use."""
         self._refuse(seconds)
-        if self._stop.wait(seconds):
-            self._refuse(0)
+        self._clock.pause(seconds)
+        self._refuse(0)
 
     def _refuse(self, seconds: float) -> None:
         if self._stop.is_set():

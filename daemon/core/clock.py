@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """One run's view of time."""
+    """A view of time: the process's, or one run's."""
 
     def now(self) -> datetime:
         """The moment, aware, in UTC."""
@@ -18,5 +18,7 @@ class Clock(Protocol):
         ...
 
     def pause(self, seconds: float) -> None:
-        """Wait. Raises Stopped as soon as the run is asked to stop, or at once where its deadline comes sooner."""
+        """Wait, no longer than until the process is asked to stop. A run's clock raises Stopped then, and at once where
+        its deadline comes sooner.
+        """
         ...

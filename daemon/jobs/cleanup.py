@@ -272,8 +272,10 @@ class RulePart(Part):
     def _plan_rows(self) -> Iterator[list[Action]]:
         """Rows page by page. Ended by `limit` or `time_box`, the next run goes on behind the last row dealt with."""
         settings, sieve, begun = self.settings, Sieve(self._rule), self._run.now()
-        left = settings.limit
-        for page in self._pages(self._recalled()):
+        left, after = settings.limit, self._recalled()
+        if after:
+            self.tally.note("goes on where an earlier run ended; rows before that have their turn in the next run")
+        for page in self._pages(after):
             actions = [action for row in page if (action := self._action(row, sieve))]
             going = sum(action.verb == "delete" for action in actions)
             last = page[-1]

@@ -1,0 +1,345 @@
+"""The clean-up kind, run for real against the sandbox."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from daemon.sandbox import Fault, Sandbox
+from tests.conftest import days_ago, rules
+
+MODES = [("14", False), ("15", False), ("16", False), ("16", True)]
+EXAMPLE = Path(__file__).parents[2] / "config.toml"
+WRITES = ("delete", "bulk", "execute_event", "Log%20Settings")
+
+
+def names(sandbox: Sandbox, doctype: str) -> set[str]:
+    return {row["name"] for row in sandbox.rows(doctype, fields=["name"])}
+
+
+def errors(sandbox: Sandbox, old: int, young: int = 3) -> None:
+    """Error Logs: `old` of them 40 days old, `young` one day."""
+    sandbox.seed("Error Log", ({"creation": days_ago(40 + n / 1e4), "method": f"old {n}"} for n in range(old)))
+    sandbox.seed("Error Log", ({"creation": days_ago(1), "method": "young"} for _ in range(young)))
+
+
+def part(report: dict, name: str = "Error Log") -> dict:
+    return next(found for found in report["parts"] if found["part"] == name)
+
+
+BY_ROWS = 'doctype = "Error Log"\nolder_than = "30d"\nstrategy = "rows"'
+BY_SITE = 'doctype = "Error Log"\nolder_than = "30d"'
+
+
+@pytest.mark.parametrize(("version", "bulk"), MODES)
+def test_the_shipped_rules_remove_exactly_what_they_say(version, bulk, daemon_for):
+    """Example 1 of the mission, in every dialect: what went is what an independent reading of the rules names."""
+    jobs = EXAMPLE.read_text().split("# Daily database maintenance", 1)[1].partition("\n")[2]
+    with Sandbox(version, bulk=bulk, data="demo") as sandbox:
+        before = {doctype: sandbox.rows(doctype) for doctype in ("Error Log", "Activity Log", "Email Queue", "Version")}
+        report = daemon_for(sandbox, jobs).once("maintenance")
+        kept = {doctype: names(sandbox, doctype) for doctype in before}
+    assert report["status"] == "done"
+    old = {doctype: days_ago(age) for doctype, age in zip(before, (30, 90, 7, 180), strict=True)}
+    rank: Counter = Counter()
+    for row in sorted(before["Version"], key=lambda row: (row["creation"], row["name"]), reverse=True):
+        rank[row["docname"]] += 1
+        stays = rank[row["docname"]] <= 5 or row["creation"] >= old["Version"]
+        assert (row["name"] in kept["Version"]) == stays
+    for row in before["Email Queue"]:
+        goes = row["creation"] < old["Email Queue"] and row["status"] in ("Sent", "Error", "Expired")
+        if row["creation"] >= days_ago(29):  # beyond, the site's own default retention of 30 days takes all
+            assert (row["name"] in kept["Email Queue"]) != goes
+    for doctype in ("Error Log", "Activity Log"):
+        # The site's own clean-up counts by its database's clock, hours off the site's (UTC here): within a day of the
+        # cut-off either is right.
+        for row in before[doctype]:
+            if row["creation"] < days_ago({"Error Log": 31, "Activity Log": 91}[doctype]):
+                assert row["name"] not in kept[doctype]
+            if row["creation"] >= days_ago({"Error Log": 29, "Activity Log": 89}[doctype]):
+                assert row["name"] in kept[doctype]
+    for found in (part(report, doctype) for doctype in ("Error Log", "Activity Log", "Version")):
+        assert found["counts"]["done"] == len(before[found["part"]]) - len(kept[found["part"]])
+
+
+def test_the_site_clears_by_itself_and_leaves_nothing_behind(sandbox, daemon_for):
+    """An age alone, on a DocType of Log Settings, costs one clean-up of the site's and no delete of ours."""
+    errors(sandbox, 50)
+    report = daemon_for(sandbox, rules(BY_SITE)).once()
+    assert part(report)["counts"] == {"done": 50} and part(report)["facts"]["strategy"] == "log_settings"
+    assert sandbox.count("Error Log") == 3
+    assert sandbox.count("Deleted Document") == sandbox.count("Comment") == 0
+    paths = Counter(path.rpartition("/")[2] for method, path, _ in sandbox.requests if method != "GET")
+    assert paths["frappe.core.doctype.scheduled_job_type.scheduled_job_type.execute_event"] == 1
+    assert "frappe.desk.reportview.delete_items" not in paths
+
+
+def test_only_its_own_row_of_log_settings_changes(sandbox, daemon_for):
+    """The other retentions stay as somebody set them; ours is set once, and not again when it is right."""
+    errors(sandbox, 5)
+    site = daemon_for(sandbox, rules(BY_SITE))
+    with site.app.site() as client:
+        rows = [{"ref_doctype": "Error Log", "days": 3}, {"ref_doctype": "Email Queue", "days": 11}]
+        client.update({"doctype": "Log Settings", "name": "Log Settings", "logs_to_clear": rows})
+    before = {row["ref_doctype"]: row["days"] for row in sandbox.rows("Logs To Clear")}
+    site.once()
+    after = {row["ref_doctype"]: row["days"] for row in sandbox.rows("Logs To Clear")}
+    assert after == before | {"Error Log": 30}
+    errors(sandbox, 5)
+    sandbox.requests.clear()
+    site.once()
+    assert not [path for method, path, _ in sandbox.requests if method == "PUT"]
+
+
+def test_a_rule_of_the_same_job_is_never_undercut_by_the_sites_clean_up(sandbox, daemon_for):
+    """The clean-up goes by all rows of Log Settings: one that is shorter than this job's rule is lengthened first."""
+    errors(sandbox, 5)
+    sandbox.seed(
+        "Activity Log", [{"creation": days_ago(50), "subject": "x"}, {"creation": days_ago(100), "subject": "y"}]
+    )
+    site = daemon_for(sandbox, rules(BY_SITE, 'doctype = "Activity Log"\nolder_than = "90d"'))
+    with site.app.site() as client:
+        rows = [{"ref_doctype": "Activity Log", "days": 30}]
+        client.update({"doctype": "Log Settings", "name": "Log Settings", "logs_to_clear": rows})
+    report = site.once()
+    assert sandbox.rows("Activity Log", fields=["subject"]) == [{"subject": "x"}]
+    assert part(report, "Activity Log")["counts"] == {"done": 1}
+
+
+def test_a_refused_rule_keeps_the_site_from_clearing_its_rows(sandbox, daemon_for):
+    """The guard of each rule is asked before the one clean-up that serves all."""
+    errors(sandbox, 5)
+    sandbox.seed("Activity Log", ({"creation": days_ago(60), "subject": "x"} for _ in range(20)))
+    rule = 'doctype = "Activity Log"\nolder_than = "50d"\nguard = { max_rows = 10 }'
+    report = daemon_for(sandbox, rules(BY_SITE, rule)).once()
+    assert report["status"] == "refused" and report["exit_code"] == 1
+    assert "max_rows = 10" in part(report, "Activity Log")["refused"]
+    assert sandbox.count("Activity Log") == 20 and sandbox.count("Error Log") == 3
+
+
+def test_a_failed_clean_up_of_the_site_is_finished_row_by_row(sandbox, daemon_for):
+    """frappe/frappe#16971: on a huge table the site's own DELETE times out every night and nothing goes."""
+    errors(sandbox, 25)
+    sandbox.site_config["clean_up_fails"] = "JobTimeoutException: Task exceeded maximum timeout value (300 seconds)"
+    report = daemon_for(sandbox, rules(BY_SITE)).once()
+    assert sandbox.count("Error Log") == 3
+    assert part(report)["counts"] == {"done": 25} and part(report)["facts"]["strategy"] == "log_settings, then rows"
+    assert any("exceeded maximum timeout" in note for note in part(report)["notes"])
+
+
+def test_a_site_without_a_worker_is_reported_as_uncertain(sandbox, daemon_for):
+    """The job is queued and may still run, so nothing is claimed and nothing is deleted on top of it."""
+    errors(sandbox, 5)
+    site = daemon_for(sandbox, rules(BY_SITE))
+    site.clock._on_pause = lambda: None
+    sandbox.site_config["worker_paused"] = True
+    report = site.once()
+    assert part(report)["counts"] == {"done": 0, "uncertain": 5} and report["exit_code"] == 1
+    assert sandbox.count("Error Log") == 8
+
+
+@pytest.mark.parametrize("why", ["stopped", "forbidden"])
+def test_without_the_sites_clean_up_it_goes_row_by_row_and_says_why(why, sandbox, daemon_for):
+    """A job that somebody stopped, or a user who may not run it: the rule is followed all the same."""
+    errors(sandbox, 12)
+    user = "Administrator"
+    if why == "stopped":
+        sandbox.set("Scheduled Job Type", "log_settings.run_log_clean_up", stopped=1)
+    else:
+        user = "clerk@example.com"
+        sandbox.seed("Custom DocPerm", [{"parent": "Error Log", "role": "Sales User", "read": 1, "delete": 1}])
+    report = daemon_for(sandbox, rules(BY_SITE), user=user).once()
+    assert part(report)["counts"]["done"] == 12 and part(report)["facts"]["strategy"] == "rows"
+    assert any("row by row, since" in note for note in part(report)["notes"])
+
+
+@pytest.mark.parametrize(("version", "bulk"), MODES)
+def test_rows_go_in_bulk_and_are_confirmed(version, bulk, daemon_for):
+    """No request per row: as many to a request as this version works off before it answers, then one look."""
+    with Sandbox(version, bulk=bulk) as sandbox:
+        errors(sandbox, 100)
+        report = daemon_for(sandbox, rules(BY_ROWS)).once()
+        deletes = [path for _, path, _ in sandbox.requests if "delete" in path and "count" not in path]
+        assert part(report)["counts"]["done"] == 100 and sandbox.count("Error Log") == 3
+        probe = 1 if version == "16" else 0
+        assert len(deletes) - probe == (5 if bulk else 10)
+        assert len(sandbox.requests) < 35
+
+
+def test_a_dry_run_writes_nothing_and_names_what_a_run_removes(sandbox, daemon_for, tmp_path):
+    """The same path without the act: planned rows are the rows that go, each with its reason, kept ones too."""
+    errors(sandbox, 30)
+    site, seen = daemon_for(sandbox, rules(BY_ROWS)), []
+    report = site.once(dry_run=True, explain=seen.append)
+    assert report["counts"] == {"planned": 30, "kept": 3}
+    assert sandbox.count("Error Log") == 33
+    assert not [path for method, path, _ in sandbox.requests if any(word in path for word in WRITES)]
+    before = names(sandbox, "Error Log")
+    site.once()
+    planned = {outcome.action.name for outcome in seen if outcome.result.value == "planned"}
+    assert planned == before - names(sandbox, "Error Log")
+    assert {outcome.reason for outcome in seen} == {"older than 30d", "kept: not older than 30d"}
+
+
+def test_a_limit_takes_the_oldest_and_the_next_run_goes_on(sandbox, daemon_for):
+    """A run takes at most that many; what is left is said, and is the next run's."""
+    errors(sandbox, 25)
+    oldest = {row["name"] for row in sandbox.rows("Error Log") if row["creation"] < days_ago(40.00145)}
+    site = daemon_for(sandbox, rules(BY_ROWS + "\nlimit = 10"))
+    report = site.once()
+    assert part(report)["counts"]["done"] == 10 and any("limit of 10" in note for note in part(report)["notes"])
+    assert len(oldest) == 10 and not oldest & names(sandbox, "Error Log")
+    assert [part(site.once())["counts"].get("done", 0) for _ in range(3)] == [10, 5, 0]
+    assert sandbox.count("Error Log") == 3
+
+
+def test_a_time_box_ends_the_rule_and_the_next_run_goes_on(sandbox, daemon_for):
+    """When its time is used up the rule ends after the page under way, and the next run begins behind it."""
+    errors(sandbox, 1100)
+    site = daemon_for(sandbox, rules(BY_ROWS + '\ntime_box = "10m"'))
+    truly = site.clock.now
+    site.clock.now = lambda: (setattr(site.clock, "passed", site.clock.passed + 250), truly())[1]
+    report = site.once()
+    assert 0 < part(report)["counts"]["done"] < 1100 and any(
+        "time box of 10m" in note for note in part(report)["notes"]
+    )
+    site.clock.now = truly
+    site.once()
+    assert sandbox.count("Error Log") == 3
+
+
+def test_rows_that_may_not_go_are_reported_with_reasons_and_tried_no_more(sandbox, daemon_for):
+    """A linked document stays; Frappe's own words say why; it met one bulk request and one of its own."""
+    sandbox.seed(
+        "Customer", ({"name": f"C{n:02d}", "customer_name": f"C{n:02d}", "creation": days_ago(50)} for n in range(20))
+    )
+    sandbox.seed("Issue", [{"name": "I1", "subject": "x", "customer": "C07"}])
+    rule = 'doctype = "Customer"\nolder_than = "30d"\nguard = { max_percent = 100 }'
+    report = daemon_for(sandbox, rules(rule)).once()
+    found = part(report, "Customer")
+    assert found["counts"] == {"done": 19, "failed": 1} and found["errors"] == {"LinkExistsError": 1}
+    (sample,) = [sample for sample in found["samples"] if sample["result"] == "failed"]
+    assert sample["name"] == "C07" and "linked with Issue I1" in sample["reason"] and sample["who"] == "document owner"
+    assert names(sandbox, "Customer") == {"C07"} and report["status"] == "some failed"
+    assert len([path for method, path, _ in sandbox.requests if method == "DELETE"]) == 1
+
+
+@pytest.mark.parametrize(("doctype", "field"), [("Version", "docname"), ("Email Queue", "sender")])
+def test_a_forbidden_doctype_ends_its_rule_early_and_says_who_must_act(doctype, field, sandbox, daemon_for):
+    """A System Manager may delete neither: a page tells that, not ten thousand requests, and the next rule works."""
+    sandbox.seed(doctype, ({"creation": days_ago(50), field: "x", "ref_doctype": "ToDo"} if doctype == "Version"
+                           else {"creation": days_ago(50), field: "x"} for _ in range(1200)))  # fmt: skip
+    errors(sandbox, 5)
+    rule = f'doctype = "{doctype}"\nolder_than = "30d"\nstrategy = "rows"\nguard = {{ max_percent = 100 }}'
+    report = daemon_for(sandbox, rules(rule, BY_ROWS), user="manager@example.com").once()
+    assert part(report, doctype)["error"]["kind"] == "NothingRemovable" and part(report, doctype)["error"]["action"]
+    assert part(report)["counts"]["done"] == 5 and sandbox.count(doctype) == 1200
+    assert len(sandbox.requests) < 120
+
+
+def test_every_row_is_in_the_archive_before_it_goes(sandbox, daemon_for, tmp_path):
+    """Whole documents with their child rows, in a file that anybody can read."""
+    mail = {"creation": days_ago(9), "status": "Sent", "message": "grüße"}
+    sandbox.seed(
+        "Email Queue", ({**mail, "recipients": [{"recipient": "a@x"}, {"recipient": "b@x"}]} for _ in range(7))
+    )
+    before = names(sandbox, "Email Queue")
+    rule = 'doctype = "Email Queue"\nolder_than = "7d"\narchive = "' + str(tmp_path / "archive") + '"'
+    report = daemon_for(sandbox, rules(rule + "\nguard = { max_percent = 100 }")).once()
+    (file,) = (tmp_path / "archive").iterdir()
+    docs = [json.loads(line) for line in gzip.decompress(file.read_bytes()).decode().splitlines()]
+    assert {doc["name"] for doc in docs} == before and part(report, "Email Queue")["counts"]["done"] == 7
+    assert [row["recipient"] for row in docs[0]["recipients"]] == ["a@x", "b@x"] and docs[0]["message"] == "grüße"
+
+
+def test_without_an_archive_nothing_is_deleted(sandbox, daemon_for, tmp_path):
+    """Where the archive cannot be written, not one row goes."""
+    errors(sandbox, 5)
+    (tmp_path / "file").write_text("in the way")
+    report = daemon_for(sandbox, rules(BY_ROWS + f'\narchive = "{tmp_path / "file" / "archive"}"')).once()
+    assert part(report)["error"]["kind"] == "ArchiveError" and sandbox.count("Error Log") == 8
+
+
+@pytest.mark.parametrize(("version", "bulk"), MODES)
+@pytest.mark.parametrize("kind", ["lose_reply", "cut", "status", "deadlock"])
+def test_what_happens_to_replies_changes_no_outcome(kind, version, bulk, daemon_for):
+    """Replies lost after the commit, cut connections, 502 pages and deadlocks: the right rows go, counted once."""
+    with Sandbox(version, bulk=bulk) as sandbox:
+        errors(sandbox, 120)
+        sandbox.faults.add(Fault(kind, method="*", path="*delete*", chance=0.3, code=502))
+        sandbox.faults.add(Fault(kind, method="POST", path="*get_list*", chance=0.3, code=502))
+        report = daemon_for(sandbox, rules(BY_ROWS)).once()
+        assert sandbox.count("Error Log") == 3
+        assert part(report)["counts"] == {"done": 120}, report["errors"]
+        assert sandbox.count("Deleted Document", {"deleted_doctype": "Error Log"}) == 120
+
+
+def test_an_overloaded_queue_is_waited_for(daemon_for):
+    """Version 16 refuses deletes while too many jobs wait; it is given time instead of more requests."""
+    with Sandbox("16") as sandbox:
+        errors(sandbox, 60)
+        sandbox.site_config.update(max_queued_jobs=25, worker_paused=True)
+        site = daemon_for(sandbox, rules(BY_ROWS))
+
+        def worker_catches_up() -> None:
+            with sandbox.site.store.lock:
+                sandbox.site.jobs.clear()
+
+        site.clock._on_pause = worker_catches_up
+        report = site.once()
+        assert part(report)["counts"] == {"done": 60} and sandbox.count("Error Log") == 3
+
+
+def test_residue_is_counted_and_purged_where_wanted(sandbox, daemon_for):
+    """Row-wise deletes leave more than they take; it is said, and `purge_residue` takes it away, ours alone."""
+    errors(sandbox, 20)
+    sandbox.seed(
+        "Deleted Document", [{"deleted_doctype": "Error Log", "deleted_name": "somebody's", "creation": days_ago(1)}]
+    )
+    report = daemon_for(sandbox, rules(BY_ROWS)).once()
+    assert part(report)["facts"]["left Deleted Document"] == part(report)["facts"]["left Comment"] == 20
+    assert any("left 40" in note for note in part(report)["notes"])
+    errors(sandbox, 20)
+    report = daemon_for(sandbox, rules(BY_ROWS + "\npurge_residue = true")).once()
+    assert part(report)["facts"]["left Deleted Document"] == part(report)["facts"]["left Comment"] == 0
+    assert sandbox.count("Deleted Document") == 21 and sandbox.count("Comment") == 20
+
+
+def test_keep_latest_is_judged_by_what_really_goes(sandbox, daemon_for):
+    """The guard's percentage counts rows that would go, not all old ones: 40 % here, though every row is old."""
+    sandbox.seed("Version", ({"creation": days_ago(200 + n), "ref_doctype": "ToDo", "docname": "a"} for n in range(5)))
+    rule = 'doctype = "Version"\nolder_than = "180d"\nkeep_latest = 3\ngroup_by = ["ref_doctype", "docname"]'
+    report = daemon_for(sandbox, rules(rule + "\nguard = { max_percent = 50 }")).once()
+    assert part(report, "Version")["counts"] == {"done": 2, "kept": 3}
+    assert part(report, "Version")["found"] == 2 and part(report, "Version")["exact"]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('doctype = "Error Log"', "an empty rule would remove everything"),
+        ('doctype = "Error Log"\nolder_than = "0d"', "an age of zero would remove everything"),
+        ('doctype = "Error Log"\ngroup_by = ["method"]\nolder_than = "1d"', "keep_latest"),
+        ('doctype = "Error Log"\nolder_than = "36h"\nstrategy = "log_settings"', "whole days"),
+        ('doctype = "Error Log"\nolder_than = "1d"\nlimit = 0', "greater than or equal to 1"),
+    ],
+)
+def test_a_rule_that_means_nothing_or_everything_is_refused(line, says, sandbox, daemon_for):
+    """What would remove everything, or cannot be meant, is an error of the configuration."""
+    from daemon.errors import ConfigError
+
+    with pytest.raises(ConfigError) as caught:
+        daemon_for(sandbox, rules(line))
+    assert says in "\n".join(caught.value.problems)
+
+
+def test_a_rule_that_matches_every_row_is_refused(sandbox, daemon_for):
+    """Nothing goes, and the message says what would allow it."""
+    errors(sandbox, 10, young=0)
+    report = daemon_for(sandbox, rules(BY_ROWS)).once()
+    assert "would remove every row there is" in part(report)["refused"] and sandbox.count("Error Log") == 10
+    assert "max_percent = 100" in part(report)["refused"]
