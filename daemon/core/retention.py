@@ -39,6 +39,10 @@ class Rule:
         aged = [[self.date_field, "<", self.cutoff]] if self.cutoff else []
         return [*self.filters, *self.grouped, *aged]
 
+    def within(self, slack: str) -> list[Condition]:
+        """Filters that match every row older than `slack`, another moment of the site."""
+        return [*self.filters, [self.date_field, "<", slack]]
+
     @property
     def grouped(self) -> list[Condition]:
         """A row that belongs to no group cannot be told to be old news of it, so it stays."""

@@ -29,7 +29,7 @@ from pydantic import AfterValidator, Field, model_validator
 from daemon.core.duration import format_duration
 from daemon.core.kind import Need, Part, Run
 from daemon.core.plan import Action, Census, Guard, Outcome, Result
-from daemon.core.retention import Rule, Sieve, resume_key
+from daemon.core.retention import Condition, Rule, Sieve, resume_key
 from daemon.core.settings import Conditions, Duration, FilePath, GuardSettings, JobSettings, Model, PositiveDuration
 from daemon.errors import (
     NotConfigured,
@@ -43,6 +43,8 @@ from daemon.errors import (
 
 PAGE = 500
 """Rows read, deleted and confirmed together."""
+CLOCK_SKEW = timedelta(hours=26)
+"""Between a database's clock and its site's time zone, at the most: UTC+14 to UTC-12."""
 WORKER_PATIENCE = timedelta(minutes=10)
 """How long the site's worker may take to begin and end its clean-up."""
 
@@ -189,6 +191,7 @@ class RulePart(Part):
         self._run, self._site = run, run.site
         self._rule = settings.as_rule("")
         self._census: Census | None = None
+        self._within_skew = 0
         self._server_job: Any = None
         """The site's own clean-up job while it is to do the work; None: row by row."""
         self._memory = f"resume:{name}"
@@ -204,6 +207,13 @@ class RulePart(Part):
     def days(self) -> int:
         """The rule as a row of Log Settings says it; 0 where it cannot."""
         return self._rule.server_days() or 0
+
+    @property
+    def _skewed(self) -> list[Condition]:
+        """Filters of the rows that the site's clean-up may take by whatever clock its database goes."""
+        return self._rule.within(
+            self._site.text(self._run.started - (self._rule.older_than or CLOCK_SKEW) + CLOCK_SKEW)
+        )
 
     @property
     def on_site(self) -> bool:
@@ -224,6 +234,8 @@ class RulePart(Part):
         total = self._site.count(self.doctype)
         matching = self._site.count(self.doctype, self._rule.candidates)
         self._server_job = self._choose() if matching else None
+        if self.on_site:
+            self._within_skew = self._site.count(self.doctype, self._skewed)
         self.tally.facts["strategy"] = "log_settings" if self.on_site else "rows"
         census = Census(total, matching, min(matching, settings.limit or matching), exact=not self._rule.keep_latest)
         return self._exact(census) if not census.exact and self.guard.verdict(census) else census
@@ -328,8 +340,13 @@ class RulePart(Part):
         return self._confirm(action, ended)
 
     def _confirm(self, action: Action, ended: str) -> Iterator[Outcome]:
-        left = self._site.count(self._rule.doctype, self._rule.candidates)
-        yield Outcome(action, Result.DONE, count=max(0, action.count - left))
+        """Count what went. The site's database may be hours ahead of the site, and then takes more than was planned."""
+        left = self._site.count(self.doctype, self._rule.candidates)
+        gone = max(action.count - left, self._within_skew - self._site.count(self.doctype, self._skewed))
+        yield Outcome(action, Result.DONE, count=gone)
+        if gone > action.count:
+            more = f"{gone - action.count:,} rows that were younger by less than a day"
+            self.tally.note(f"the site's database clock is ahead of the site's time zone, so it also took {more}")
         if not left:
             return
         if ended.startswith("Failed"):

@@ -237,7 +237,7 @@ Custom Field | Custom | autoname=custom_field
   unique:Check; no_copy:Check; read_only:Check; default:Text
 Custom DocPerm | Core
   + System Manager: all
-  role:Link[Role]; permlevel:Int; read:Check; write:Check; create:Check; delete:Check; submit:Check; cancel:Check
+  parent:Data; role:Link[Role]; permlevel:Int; read:Check; write:Check; create:Check; delete:Check; submit:Check; cancel:Check
   amend:Check; report:Check; export:Check; share:Check; print:Check; email:Check
 System Settings | Core | issingle
   + System Manager: read write
