@@ -48,8 +48,8 @@ class Redactor:
 
 def configure(level: str, form: Format, redact: Redactor, stream: TextIO | None = None) -> None:
     """Send the log to `stream`, standard error by default. What libraries log as warnings goes there too."""
-    stream = stream or sys.stderr
-    people = form == "console" or (form == "auto" and stream.isatty())
+    tty = (stream or sys.stderr).isatty()
+    people = form == "console" or (form == "auto" and tty)
     processors: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if people else "iso", utc=not people),
@@ -57,7 +57,7 @@ def configure(level: str, form: Format, redact: Redactor, stream: TextIO | None 
     ]
     if people:
         renderer: Any = structlog.dev.ConsoleRenderer(
-            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
+            colors=tty, exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
         )
         processors += [redact.process, renderer]
     else:
@@ -69,7 +69,7 @@ def configure(level: str, form: Format, redact: Redactor, stream: TextIO | None 
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=lambda *_: structlog.WriteLogger(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)

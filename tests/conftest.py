@@ -47,7 +47,7 @@ class Daemon:
     """The daemon, set up against a sandbox by a piece of TOML that holds its jobs."""
 
     def __init__(self, sandbox: Sandbox, folder: Path, jobs: str, user: str = "Administrator", top: str = "") -> None:
-        key, secret = sandbox.keys.get(user, ("wrong", "key"))
+        key, secret = sandbox.keys.get(user, ("a-wrong-key", "a-wrong-secret"))
         self.file = folder / "config.toml"
         site = f'url = "{sandbox.url}"\napi_key = {{ env = "KEY" }}\napi_secret = {{ env = "SECRET" }}'
         self.file.write_text(f'[site]\n{site}\n[state]\npath = "state.db"\n{top}\n{jobs}')

@@ -77,8 +77,7 @@ class Wire:
         if any(fault.kind == "kill" for fault in hit):
             os.kill(os.getpid(), signal.SIGKILL)
         if lost:
-            # The server's own end of the connection; closing it is what no ASGI message can ask for.
-            send.__self__.transport.abort()  # type: ignore[attr-defined]
+            scope["sandbox.abort"]()
             await receive()
             return
         await _reply(send, answer)

@@ -237,8 +237,8 @@ Custom Field | Custom | autoname=custom_field
   unique:Check; no_copy:Check; read_only:Check; default:Text
 Custom DocPerm | Core
   + System Manager: all
-  parent:Data; role:Link[Role]; permlevel:Int; read:Check; write:Check; create:Check; delete:Check; submit:Check; cancel:Check
-  amend:Check; report:Check; export:Check; share:Check; print:Check; email:Check
+  parent:Data; role:Link[Role]; permlevel:Int; read:Check; write:Check; create:Check; delete:Check; submit:Check
+  cancel:Check; amend:Check; report:Check; export:Check; share:Check; print:Check; email:Check
 System Settings | Core | issingle
   + System Manager: read write
   time_zone:Data; country:Data; language:Data; allow_error_traceback:Check

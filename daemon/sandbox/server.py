@@ -14,6 +14,7 @@ from typing import Any, Self
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.sandbox import demo, methods
 from daemon.sandbox.app import Wire
@@ -23,6 +24,16 @@ from daemon.sandbox.site import Doc, FrappeSite, standard_columns
 from daemon.sandbox.store import quote, table
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+
+
+def _with_abort(app: ASGIApp) -> ASGIApp:
+    """`app`, able to cut its connection: what no ASGI message can ask for, the server's own transport does."""
+
+    async def abortable(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["sandbox.abort"] = lambda: send.__self__.transport.abort()  # type: ignore[attr-defined]
+        await app(scope, receive, send)
+
+    return abortable
 
 
 class Worker:
@@ -179,7 +190,8 @@ class Sandbox:
 
     def __enter__(self) -> Self:
         config = uvicorn.Config(
-            Starlette(routes=self._routes), http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
+            _with_abort(Starlette(routes=self._routes)), http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = uvicorn.Server(config)

@@ -6,7 +6,9 @@ stayed is deleted singly once, because only then does the site say why it will n
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from daemon import errors
@@ -18,8 +20,8 @@ Name = str | int
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 """(function, items) → answers, several at once."""
 
-ROUNDS = 100
-"""How often names are sent while some of them still go, or the reply to some was lost."""
+PATIENCE = 3
+"""Rounds in a row that lost a reply and removed nothing, before the rest is asked for singly."""
 REASONS = 20
 """Documents of one call that are asked for their reason; the others stayed beside them."""
 
@@ -32,36 +34,39 @@ def remove(
     `where`: the conditions under which they may go. After a lost reply only those that still meet them are sent again,
     since a name may have been given to a new document meanwhile.
     """
-    left = list(names)
-    for _ in range(ROUNDS):
-        told: dict[Name, str] = {}
-        answers = list(each(lambda batch: _ask(site, doctype, batch), _batches(left, site.dialect.bulk_delete_size)))
-        for answer in answers:
-            told.update(answer or {})
+    left, stalled = list(names), 0
+    while True:
+        told, lost = _ask_all(site, doctype, left, each)
         before, left = left, _present(site, doctype, left, where)
         if not left:
             return {}
+        stalled = stalled + 1 if len(left) == len(before) else 0
+        if lost and stalled < PATIENCE:
+            continue
+        # One that goes when it is asked for singly says that the others may go too: the bulk call gave up on them, as
+        # it does on an overloaded queue.
         reasons = _reasons(site, doctype, left, told, each)
-        # One that went when it was asked for singly says that the others may go too: the bulk call gave up on them,
-        # as on an overloaded queue, or its reply was lost.
-        if len(reasons) == len(left) and None not in answers:
+        if len(reasons) == len(left) or not reasons:
             return reasons
-        left = [name for name in left if name in reasons]
-        if len(left) == len(before):
-            return reasons
-    return reasons
+        left = list(reasons)
 
 
-def _batches(names: Sequence[Name], size: int) -> Iterator[Sequence[Name]]:
-    return (names[start : start + size] for start in range(0, len(names), size))
+def _ask_all(site: Site, doctype: str, names: Sequence[Name], each: Each) -> tuple[dict[Name, str], bool]:
+    """(reasons that replies gave, whether a reply was lost). After a lost one no more is sent: first look."""
+    told: dict[Name, str] = {}
+    lost = threading.Event()
 
+    def ask(batch: Sequence[Name]) -> None:
+        try:
+            told.update(site.delete_batch(doctype, batch))
+        except errors.OutcomeUnknown:
+            lost.set()
 
-def _ask(site: Site, doctype: str, names: Sequence[Name]) -> dict[Name, str] | None:
-    """Reasons that the reply gave, or None where no reply came."""
-    try:
-        return site.delete_batch(doctype, names)
-    except errors.OutcomeUnknown:
-        return None
+    size = site.dialect.bulk_delete_size
+    batches = (names[start : start + size] for start in range(0, len(names), size))
+    for _ in each(ask, takewhile(lambda _: not lost.is_set(), batches)):
+        pass
+    return told, lost.is_set()
 
 
 def _present(site: Site, doctype: str, names: Sequence[Name], where: Sequence[Sequence[Any]]) -> list[Name]:

@@ -1,0 +1,157 @@
+"""The long-running process: which slots are due, what is caught up, what a stop leaves for the next start."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from daemon.runner import Runner
+from daemon.schedule import Schedule
+from daemon.service import GIVE_UP, Service, due
+from daemon.state import Run
+from daemon.trigger import SlotTrigger
+from tests.conftest import days_ago, rules
+
+ZONE = ZoneInfo("America/New_York")
+RULE = 'doctype = "Error Log"\nolder_than = "30d"\nstrategy = "rows"'
+
+
+def service_at(site, moment: datetime, last: datetime) -> tuple[Service, tuple]:
+    """A service whose clock shows `moment` and whose job was dealt with up to `last`; and `_work_off`'s arguments."""
+    site.clock.moment = moment
+    job = site.app.job("job")
+    site.app.state.settle_slot("job", last, job.schedule.text)
+    trigger = SlotTrigger(job.schedule, ZONE, job="job", since=last, jitter=job.settings.jitter)
+    return Service(site.app), (job, trigger, ZONE)
+
+
+def now_at(hour: int) -> datetime:
+    return datetime.now(ZONE).replace(hour=hour, minute=0, second=5, microsecond=0).astimezone(UTC)
+
+
+@pytest.fixture
+def daily(capsys, sandbox, daemon_for):
+    """A daemon with one job, daily at midnight, and five old rows for it. No clock check: the tests turn the clock."""
+    sandbox.seed("Error Log", ({"creation": days_ago(60), "method": "x"} for _ in range(5)))
+    sandbox.seed("Error Log", [{"method": "young"}])
+    return daemon_for(sandbox, rules(RULE))
+
+
+@pytest.fixture(autouse=True)
+def any_clock(monkeypatch):
+    monkeypatch.setattr("daemon.runner.LARGEST_SKEW", timedelta(days=4000))
+
+
+def test_a_slot_is_run_once_and_dealt_with(daily):
+    """At its time it runs; woken up again for the same slot, nothing runs."""
+    midnight = now_at(0)
+    service, work = service_at(daily, midnight, midnight - timedelta(hours=3))
+    service._work_off(*work)
+    service._work_off(*work)
+    (run,) = daily.app.state.runs("job")
+    assert (run.reason, run.status) == ("slot", "done")
+    assert run.slot == midnight.replace(second=0) == daily.app.state.slot("job").slot
+
+
+def test_missed_slots_are_caught_up_by_one_run_and_reported(capsys, daily):
+    """Down for a week: one run, for the latest slot, that says how many it stands for."""
+    service, work = service_at(daily, now_at(15), now_at(15) - timedelta(days=7))
+    service._work_off(*work)
+    (run,) = daily.app.state.runs("job")
+    assert run.reason == "catch-up" and run.report["missed"] == 7
+    missed = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "slot.missed" in line]
+    assert missed[0]["missed"] == "7"
+
+
+def test_without_catch_up_missed_slots_are_passed_over_and_said(capsys, sandbox, daemon_for):
+    """`catch_up = false`: nothing runs late, and the log says what was passed over."""
+    site = daemon_for(sandbox, rules(RULE, job="catch_up = false"))
+    service, work = service_at(site, now_at(15), now_at(15) - timedelta(days=2))
+    service._work_off(*work)
+    assert site.app.state.runs("job") == [] and "slot.passed_over" in capsys.readouterr().err
+    assert site.app.state.slot("job").slot == now_at(0).replace(second=0)
+
+
+def test_a_clock_that_goes_back_repeats_nothing(daily):
+    """The slot was dealt with; showing its hour again makes it no less so."""
+    service, work = service_at(daily, now_at(0), now_at(0) - timedelta(hours=3))
+    service._work_off(*work)
+    daily.clock.moment -= timedelta(hours=5)
+    service._work_off(*work)
+    assert len(daily.app.state.runs("job")) == 1
+
+
+def test_a_stopped_run_is_caught_up_at_the_next_start(daily, monkeypatch):
+    """The slot counts as dealt with only when its run was not cut short by the daemon's own stop."""
+    service, work = service_at(daily, now_at(0), now_at(0) - timedelta(hours=3))
+    run = Runner.run
+
+    def stopped_as_it_begins(self, order):
+        daily.app.stop.set()
+        return run(self, order)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "run", stopped_as_it_begins)
+        service._work_off(*work)
+    assert [run.status for run in daily.app.state.runs("job")] == ["stopped"]
+    daily.app.stop.clear()
+    service._work_off(*work)
+    assert sorted(run.status for run in daily.app.state.runs("job")) == ["done", "stopped"]
+
+
+def test_a_slot_whose_run_keeps_being_killed_is_passed_over(capsys, daily):
+    """A job that takes the process down with it must not do so for ever."""
+    slot = now_at(0).replace(second=0)
+    service, work = service_at(daily, now_at(0), now_at(0) - timedelta(hours=3))
+    for number in range(GIVE_UP):
+        daily.app.state.begin_run(Run(f"r{number}", "job", "cleanup", "slot", slot, now_at(0)))
+        daily.app.state.interrupt_unfinished(now_at(0))
+    service._work_off(*work)
+    assert len(daily.app.state.runs("job")) == GIVE_UP and "interrupted 3 times" in capsys.readouterr().err
+    assert daily.app.state.slot("job").slot == slot
+
+
+def test_a_jittered_slot_is_due_only_after_its_jitter():
+    """Until then what is due is what was due before it."""
+    schedule, day = Schedule.parse("daily"), datetime(2026, 6, 1, 4, tzinfo=UTC)
+    trigger = SlotTrigger(schedule, ZONE, job="j", since=day - timedelta(days=3), jitter=timedelta(hours=1))
+    start = trigger.fire_time(day)
+    assert start > day
+    before, after = start - timedelta(seconds=1), start
+    assert due(schedule, trigger, day - timedelta(days=3), before, ZONE).latest == day - timedelta(days=1)
+    assert due(schedule, trigger, day - timedelta(days=3), after, ZONE).latest == day
+
+
+def lines_until(process: subprocess.Popen, event: str) -> list[dict]:
+    """The log up to the first line of `event`."""
+    seen = []
+    for line in process.stderr:
+        seen.append(json.loads(line))
+        if seen[-1]["event"] == event:
+            return seen
+    raise AssertionError(f"no {event} in {seen}")
+
+
+def test_the_process_catches_up_stops_and_says_so(sandbox, daemon_for):
+    """Started after down-time it runs the job once; SIGTERM ends it with exit code 0; the log is JSON throughout."""
+    sandbox.seed("Error Log", ({"creation": days_ago(60), "method": "x"} for _ in range(5)))
+    sandbox.seed("Error Log", [{"method": "young"}])
+    site = daemon_for(sandbox, rules(RULE))
+    site.app.state.settle_slot("job", datetime.now(UTC) - timedelta(days=3), "daily")
+    command = [sys.executable, "-m", "daemon", "run", "--config", str(site.file)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | site.environ) as process:
+        events = lines_until(process, "run.finished")
+        assert events[-1]["status"] == "done" and events[-1]["done"] == 5
+        process.send_signal(signal.SIGTERM)
+        events += lines_until(process, "daemon.stopped")
+        assert process.wait(10) == 0
+    assert {"daemon.started", "job.scheduled", "slot.missed", "daemon.stopping"} <= {event["event"] for event in events}
+    (run,) = site.app.state.runs("job")
+    assert run.reason == "catch-up" and sandbox.count("Error Log") == 1
