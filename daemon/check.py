@@ -66,7 +66,9 @@ def of_site(site: Site, jobs: Iterable[Job]) -> Iterator[Finding]:
     yield _of_clocks(site.transport.date_offset)
     roles = site.roles(user)
     for job in jobs:
-        seen = [found for need in job.kind.needs(job.settings) for found in _of_need(site, need, user, roles)]
+        seen = [
+            found for need in job.kind.needs(job.settings, site.dialect) for found in _of_need(site, need, user, roles)
+        ]
         worse = list(dict.fromkeys(found for found in seen if found.level != OK))
         for found in worse:
             yield Finding(found.level, job.name, found.what, found.who, found.action)

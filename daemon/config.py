@@ -157,7 +157,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ, *, replace: Mappin
     """
     raw = _read(path)
     raw.update(replace or {})
-    context = {"resolve": _Secrets(environ, path.parent)}
+    context = {"resolve": _Secrets(environ, path.parent), "beside": path.parent}
     problems: list[str] = []
     jobs = raw.pop("jobs", {})
     sections = _validated(Sections, raw, "", context, problems)
@@ -165,11 +165,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ, *, replace: Mappin
     if problems or sections is None:
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError(f"{path}: {count}", tuple(f"{path}: {problem}" for problem in problems))
-    state = sections.state.model_copy(update={"path": path.parent / sections.state.path})
-    site = sections.site
-    if site.ca_file is not None:
-        site = site.model_copy(update={"ca_file": path.parent / site.ca_file})
-    return Config(path, site, state, sections.log, sections.schedule, {job.name: job for job in found})
+    by_name = {job.name: job for job in found}
+    return Config(path, sections.site, sections.state, sections.log, sections.schedule, by_name)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -48,7 +48,13 @@ def _positive(value: timedelta) -> timedelta:
 
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 
-FilePath = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser() if isinstance(value, str) else value)]
+
+def _path(value: Any, info: ValidationInfo) -> Any:
+    """Relative paths are beside the configuration, not wherever the process was started."""
+    return (info.context or {}).get("beside", Path()) / Path(value).expanduser() if isinstance(value, str) else value
+
+
+FilePath = Annotated[Path, BeforeValidator(_path)]
 
 
 class Secret:

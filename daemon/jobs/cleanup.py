@@ -27,7 +27,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from daemon.core.duration import format_duration
-from daemon.core.kind import Need, Part, Run
+from daemon.core.kind import DialectPort, Need, Part, Run
 from daemon.core.plan import Action, Census, Guard, Outcome, Result
 from daemon.core.retention import Condition, Rule, Sieve, resume_key
 from daemon.core.settings import Conditions, Duration, FilePath, GuardSettings, JobSettings, Model, PositiveDuration
@@ -121,15 +121,16 @@ ONLY_ADMINISTRATOR = {"Email Queue": "Email Queue's own code lets nobody but Adm
 """email/doctype/email_queue/email_queue.py:on_trash; no permission changes it."""
 
 
-def needs(settings: Settings) -> Iterable[Need]:
+def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:
     """What `check` looks at: the DocType, its fields, and the right to change Log Settings or to delete."""
     for rule in settings.rules:
         fields = (rule.date_field, *rule.group_by, *(condition[-3] for condition in rule.filters))
         only = ONLY_ADMINISTRATOR.get(rule.doctype, "")
         by_rows = Need(rule.doctype, fields, ("read", "delete"), only_administrator=only)
-        if rule.server_side and rule.strategy != "rows":
+        forced = rule.strategy == "log_settings"
+        if forced or (rule.server_side and rule.strategy == "auto" and rule.doctype in dialect.log_settings_doctypes):
             yield Need(rule.doctype, fields, ("read",))
-            otherwise = by_rows if rule.strategy == "auto" else None
+            otherwise = None if forced else by_rows
             yield Need("Log Settings", rights=("read", "write"), otherwise=otherwise)
         else:
             yield by_rows

@@ -113,8 +113,13 @@ class Sandbox:
         # asyncio sends without delay (TCP_NODELAY) only where the socket says that it is TCP.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", port))
-        self._socket.listen(128)
+        try:
+            self._socket.bind(("127.0.0.1", port))
+            self._socket.listen(128)
+        except OSError:
+            self._socket.close()
+            self.site.store.close()
+            raise
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._routes = [*routes, Route("/{path:path}", self.wire, methods=METHODS)]
         self._worker_delay = worker_delay
@@ -190,7 +195,8 @@ class Sandbox:
 
     def __enter__(self) -> Self:
         config = uvicorn.Config(
-            _with_abort(Starlette(routes=self._routes)), http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
+            _with_abort(Starlette(routes=self._routes)), http="h11", ws="none", lifespan="off", log_config=None,
+            access_log=False,
             proxy_headers=False,
             timeout_graceful_shutdown=1,
         )  # fmt: skip

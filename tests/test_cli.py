@@ -1,0 +1,238 @@
+"""The commands as a person types them: what they print, with which exit code, and what they say of bad input."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from daemon import cli, tables
+from daemon.sandbox import Sandbox
+from tests.conftest import days_ago, rules
+
+ERRORS = 'doctype = "Error Log"\nolder_than = "30d"\nstrategy = "rows"'
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a command; returns (exit code, standard output, standard error). Neither ever shows a traceback."""
+
+    def command(*arguments: object, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
+        for name, value in (environ or {}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return int(ended.value.code or 0), out, err
+
+    return command
+
+
+@pytest.fixture
+def site(sandbox, daemon_for):
+    """A daemon with old Error Logs to remove, and two jobs."""
+    sandbox.seed("Error Log", ({"creation": days_ago(50), "method": "x"} for _ in range(7)))
+    sandbox.seed("Error Log", [{"method": "young"}])
+    second = '\n[jobs.off]\nkind = "cleanup"\nschedule = "0 8 * * 1"\nenabled = false\n[[jobs.off.rules]]\n' + ERRORS
+    return daemon_for(sandbox, rules(ERRORS) + second)
+
+
+def test_once_prints_a_table_and_history_remembers(site, run):
+    """The counts, and the state's record of the same run."""
+    code, out, err = run("once", "job", "--config", site.file, environ=site.environ)
+    assert code == 0 and "Error Log" in out and "done" in out
+    assert json.loads(err.splitlines()[-1])["event"] == "run.finished"
+    code, out, _ = run("history", "--json", "--config", site.file)
+    (found,) = json.loads(out)
+    assert code == 0 and found["status"] == "done" and found["report"]["counts"] == {"done": 7}
+    assert run("history", "job", "--config", site.file)[1].count("job") >= 1
+
+
+def test_once_as_json_is_the_whole_report(site, run):
+    """Every count, for a program to read; the log stays on standard error."""
+    code, out, _ = run("once", "job", "--dry-run", "--json", "--config", site.file, environ=site.environ)
+    found = json.loads(out)
+    assert code == 0 and found["dry_run"] and found["counts"] == {"planned": 7}
+
+
+def test_once_writes_every_row_with_its_reason_where_asked(site, run, tmp_path):
+    """One line of JSON a row, kept ones too."""
+    run("once", "job", "--dry-run", "--rows", tmp_path / "rows", "--config", site.file, environ=site.environ)
+    lines = [json.loads(line) for line in (tmp_path / "rows").read_text().splitlines()]
+    assert sorted(line["result"] for line in lines) == ["kept"] + ["planned"] * 7
+    assert {line["why"] for line in lines} == {"older than 30d", "kept: not older than 30d"}
+
+
+def test_jobs_lists_five_slots_each_in_the_sites_zone(site, run):
+    """As JSON a list of name, kind, schedule, enabled, next and last; a disabled job has no slots."""
+    code, out, _ = run("jobs", "--json", "--config", site.file, environ=site.environ)
+    first, second = json.loads(out)
+    assert code == 0 and set(first) == {"name", "kind", "schedule", "enabled", "next", "last"}
+    assert len(first["next"]) == 5 and all("T00:00:00-0" in slot for slot in first["next"])
+    assert second["next"] == [] and not second["enabled"] and second["last"] is None
+    assert "disabled" in run("jobs", "--config", site.file)[1]
+
+
+def test_jobs_needs_no_site_where_the_zone_is_named(daemon_for, sandbox, run):
+    """`[schedule] time_zone`, or a zone seen before, answers while the site is down."""
+    named = daemon_for(sandbox, rules(ERRORS), top='[schedule]\ntime_zone = "Europe/Berlin"')
+    sandbox.requests.clear()
+    code, out, _ = run("jobs", "--json", "--config", named.file, environ=named.environ)
+    assert code == 0 and "+0" in json.loads(out)[0]["next"][0] and not sandbox.requests
+
+
+def test_check_is_content_where_everything_is_there(site, run):
+    """Version, key, zone, clock, and each job; exit code 0."""
+    code, out, _ = run("check", "--config", site.file, environ=site.environ)
+    assert code == 0 and "America/New_York" in out and "15.75.0" in out and "✗" not in out
+
+
+def test_check_names_who_must_do_what(daemon_for, sandbox, run):
+    """A forbidden DocType, one only for Administrator, a missing one, a misspelt field: each with a remedy; exit 1."""
+    bad = [
+        'doctype = "Version"\nolder_than = "9d"',
+        'doctype = "Email Queue"\nolder_than = "9d"\nlimit = 5',
+        'doctype = "Nonsense"\nolder_than = "9d"',
+        'doctype = "ToDo"\nkeep_latest = 3\ngroup_by = ["stauts"]',
+    ]
+    site = daemon_for(sandbox, rules(*bad), user="manager@example.com")
+    code, out, _ = run("check", "--json", "--config", site.file, environ=site.environ)
+    problems = [found for found in json.loads(out) if found["level"] == "problem"]
+    said = "\n".join(found["what"] for found in problems)
+    assert code == 1 and all(found["who"] and found["action"] for found in problems)
+    assert "lacks the right to delete Version" in said and "nobody but Administrator" in said
+    assert "no DocType 'Nonsense'" in said and "'stauts'; did you mean 'status'?" in said
+
+
+def test_check_of_a_user_without_log_settings_says_it_goes_row_by_row(daemon_for, sandbox, run):
+    """A warning, not a problem: the rule can be followed, at a higher price."""
+    sandbox.seed("Custom DocPerm", [{"parent": "Error Log", "role": "Sales User", "read": 1, "delete": 1}])
+    site = daemon_for(sandbox, rules('doctype = "Error Log"\nolder_than = "30d"'), user="clerk@example.com")
+    code, out, _ = run("check", "--config", site.file, environ=site.environ)
+    assert code == 0 and "goes row by row" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "says"),
+    [
+        (("SECRET", "wrong"), 77, "Generate new API keys"),
+        (("http://", "https://"), 75, "scheme and port"),
+        (("/127.0.0.1:", "/127.0.0.1:1"), 75, "Check site.url"),
+        (("http://127.0.0.1", "ftp://127.0.0.1"), 78, "is the site's address"),
+        (('url = "', 'url = "http://user:pw@x/" #'), 78, "must not hold a user"),
+    ],
+)
+@pytest.mark.parametrize("command", [["check"], ["once", "job"], ["jobs"]])
+def test_a_site_that_cannot_be_used_is_said_with_the_right_exit_code(
+    command, change, code, says, site, run, monkeypatch
+):
+    """Wrong key, plain http, nobody there, a wrong scheme: a sentence and who must act, never a traceback."""
+    monkeypatch.setattr("daemon.app.Retry", lambda **_: __import__("daemon.site.transport").site.transport.Retry(1, 1))
+    environ = dict(site.environ)
+    if change[0] in environ:
+        environ[change[0]] = change[1]
+    else:
+        text = site.file.read_text().replace(*change, 1)
+        if change[0] == "/127.0.0.1:":
+            text = site.file.read_text().replace(text.split("127.0.0.1:")[1].split('"')[0], "1", 1)
+            text = site.file.read_text().replace(site.file.read_text().split("127.0.0.1:")[1].split('"')[0], "1", 1)
+        site.file.write_text(text)
+    found, out, err = run(*command, "--config", site.file, environ=environ)
+    assert found == code and says in (out + err).replace("\n", " ").replace("  ", " ")
+
+
+def test_html_instead_of_json_is_no_frappe(run, tmp_path):
+    """Another server's page: exit code 75, and where to look."""
+    import http.server
+    import threading
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<html>Welcome</html>")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        file = tmp_path / "config.toml"
+        url = f"http://127.0.0.1:{server.server_port}"
+        keys = 'api_key = { env = "K" }\napi_secret = { env = "K" }\n[state]\npath = "state.db"'
+        file.write_text(f'[site]\nurl = "{url}"\n{keys}\n{rules(ERRORS)}')
+        code, out, _ = run("check", "--config", file, environ={"K": "some-key"})
+        server.shutdown()
+    assert code == 75 and "got text/html with HTTP 200" in out.replace("\n", " ") and "Check site.url" in out
+
+
+def test_an_unknown_job_is_a_usage_error_with_a_suggestion(site, run):
+    """Exit code 2, and the jobs that there are."""
+    code, _, err = run("once", "jub", "--config", site.file, environ=site.environ)
+    assert code == 2 and "did you mean 'job'?" in err and "off" in err
+
+
+def test_offline_check_asks_nobody(site, run, sandbox):
+    """The file alone."""
+    code, out, _ = run("check", "--offline", "--config", site.file, environ=site.environ)
+    assert code == 0 and "2 jobs, 1 of them enabled" in out.replace("\n", "") and not sandbox.requests
+
+
+def test_a_bad_configuration_lists_every_problem(run, tmp_path):
+    """All at once, with exit code 78."""
+    file = tmp_path / "config.toml"
+    file.write_text('[site]\nurl = "x"\n[jobs.a]\nkind = "clean"\nschedule = "soon"\n')
+    code, _, err = run("check", "--config", file)
+    assert code == 78 and all(word in err for word in ("site.url", "site.api_key", "cleanup", "jobs.a.schedule"))
+    file.write_text("")
+    code, _, err = run("check", "--config", file)
+    assert code == 78 and "this section is missing; add [site]" in err and "there is no job" in err
+
+
+def test_the_demo_runs_the_shipped_configuration(run):
+    """Every job once, a table for each, exit code 0."""
+    code, out, _ = run("demo")
+    assert code == 0 and "maintenance" in out and out.count("Error Log") >= 1
+
+
+def test_tables_are_written_for_narrow_and_wide_terminals(site):
+    """Nothing is cut away: a name too long for its column is folded."""
+    from rich.console import Console
+
+    report = site.once()
+    for width in (60, 100, 200):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(tables.of_report(report))
+        assert "Error" in console.export_text()
+
+
+def test_help_names_every_command(run):
+    """What there is, at a glance."""
+    _, out, _ = run("--help")
+    assert all(name in out for name in ("run", "once", "check", "jobs", "history", "sandbox", "demo"))
+
+
+def test_sandbox_says_where_it_is_and_what_keys_it_takes():
+    """Its own process, a free port; ended by SIGTERM."""
+    import signal
+    import subprocess
+    import sys
+
+    import httpx
+
+    command = [sys.executable, "-m", "daemon", "sandbox", "--port", "0", "--data", "empty"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        url = process.stdout.readline().split()[0]
+        user, key, secret = process.stdout.readline().strip().replace(": ", ":").split(":")
+        answer = httpx.get(f"{url}/api/method/frappe.auth.get_logged_user", auth=(key, secret))
+        process.send_signal(signal.SIGTERM)
+        assert answer.json() == {"message": user} and process.wait(10) == 0
+
+
+def test_a_taken_port_is_a_usage_error(sandbox: Sandbox, run):
+    """Who else is there is not our business, but that it is taken is."""
+    code, _, err = run("sandbox", "--port", sandbox.url.rpartition(":")[2])
+    assert code == 2 and "cannot be served" in err

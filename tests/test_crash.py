@@ -1,0 +1,86 @@
+"""kill -9 at any moment of a clean-up: the next run converges, and nothing is lost or taken twice."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+
+from daemon.sandbox import Sandbox
+from tests.conftest import days_ago, rules
+
+
+def archived(folder: Path) -> list[str]:
+    """Names in the archives, of whole members only: what a kill cut short is not read."""
+    found = []
+    for file in sorted(folder.glob("*.gz")):
+        data = file.read_bytes()
+        while data:
+            member = zlib.decompressobj(wbits=31)
+            try:
+                text = member.decompress(data)
+            except zlib.error:
+                break
+            if not member.eof:
+                break
+            found += [json.loads(line)["name"] for line in text.splitlines()]
+            data = member.unused_data
+    return found
+
+
+class KillAt:
+    """Kills a process as the sandbox takes its `number`th request that matches."""
+
+    def __init__(self, sandbox: Sandbox, number: int, path: str) -> None:
+        self.sandbox, self.number, self.path = sandbox, number, path
+        self.process: subprocess.Popen | None = None
+        self._hit = sandbox.faults.hit
+        sandbox.wire.faults = self
+
+    def hit(self, method: str, path: str) -> list:
+        if self.path in path and self.process and self.process.poll() is None:
+            self.number -= 1
+            if self.number == 0:
+                self.process.send_signal(signal.SIGKILL)
+                self.process.wait()
+        return self._hit(method, path)
+
+
+@pytest.mark.parametrize(("number", "path"), [(1, "delete_items"), (7, "delete_items"), (60, "delete_items"),
+                                              (1, "get_list"), (2, "get_list"), (3, "resource/Error")])  # fmt: skip
+def test_a_killed_clean_up_is_finished_by_the_next_one(number, path, sandbox, daemon_for, tmp_path):
+    """Whatever it was doing: the matching rows go, the others stay, and each row that went is in an archive."""
+    sandbox.seed("Error Log", ({"creation": days_ago(50 + n / 1e4), "method": "old"} for n in range(1200)))
+    sandbox.seed("Error Log", ({"creation": days_ago(1), "method": "young"} for _ in range(3)))
+    old = {row["name"] for row in sandbox.rows("Error Log", {"method": "old"}, ["name"])}
+    rule = 'doctype = "Error Log"\nolder_than = "30d"\nstrategy = "rows"\narchive = "archive"\nlimit = 1100'
+    site = daemon_for(sandbox, rules(rule))
+    killer = KillAt(sandbox, number, path)
+    command = [sys.executable, "-m", "daemon", "once", "job", "--config", str(site.file)]
+    with subprocess.Popen(
+        command, env=os.environ | site.environ, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as killer.process:
+        pass
+    assert killer.process.returncode == -signal.SIGKILL
+    gone = old - {row["name"] for row in sandbox.rows("Error Log", {"method": "old"}, ["name"])}
+    assert gone <= set(archived(tmp_path / "archive"))
+    (run,) = site.app.state.interrupt_unfinished(site.clock.now())
+    assert run.status == "interrupted"
+    assert site.once()["status"] == site.once()["status"] == "done"
+    assert sandbox.rows("Error Log", fields=["method"]) == [{"method": "young"}] * 3
+    assert set(archived(tmp_path / "archive")) == old
+    assert sandbox.count("Deleted Document", {"deleted_doctype": "Error Log"}) == 1200
+
+
+def test_archives_of_a_killed_run_can_be_read_by_gzip_up_to_the_cut(tmp_path):
+    """Members follow one another, so zcat shows every whole batch before it complains about the last."""
+    file = tmp_path / "a.gz"
+    file.write_bytes(gzip.compress(b'{"name": 1}\n') + gzip.compress(b'{"name": 2}\n') + gzip.compress(b"x" * 500)[:20])
+    assert archived(tmp_path) == [1, 2]
