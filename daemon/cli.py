@@ -123,8 +123,11 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the jobs with their schedules, next five runs and last results."""
     from daemon.app import IMPATIENT
 
-    with _app(config, None) as app:
-        zone, last, now = app.zone(IMPATIENT), app.state.last_runs(), app.clock.now()
+    with _app(config, None, secrets=False) as app:
+        zone, last, now = app.remembered_zone(), app.state.last_runs(), app.clock.now()
+        if zone is None:
+            with _app(config, None) as online:
+                zone = online.zone(IMPATIENT)
         listed = []
         for job in app.config.jobs.values():
             moments: list[str] = []
@@ -154,7 +157,7 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """List past runs, the newest first."""
-    with _app(config, None) as app:
+    with _app(config, None, secrets=False) as app:
         if job is not None and not app.state.last_run(job):
             app.job(job)
         runs = app.state.runs(job, limit=limit)
@@ -196,17 +199,17 @@ def demo(
     _show(found, as_json, "of_report", each=True)
 
 
-def _load(config: Path | None) -> Config:
+def _load(config: Path | None, *, secrets: bool = True) -> Config:
     from daemon.config import find, load
 
-    return load(find(config))
+    return load(find(config), secrets=secrets)
 
 
 @contextmanager
-def _app(config: Path | None, log_format: Any) -> Iterator[App]:
+def _app(config: Path | None, log_format: Any, *, secrets: bool = True) -> Iterator[App]:
     from daemon.app import App
 
-    app = App(_load(config), log_format=log_format)
+    app = App(_load(config, secrets=secrets), log_format=log_format)
     try:
         yield app
     finally:

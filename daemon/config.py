@@ -150,14 +150,23 @@ def find(named: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
     )
 
 
-def load(path: Path, environ: Mapping[str, str] = os.environ, *, replace: Mapping[str, Any] | None = None) -> Config:
+def load(
+    path: Path,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    replace: Mapping[str, Any] | None = None,
+    secrets: bool = True,
+) -> Config:
     """The configuration in `path`. `replace` puts other tables in the place of whole sections (the demo's own site).
+
+    `secrets` False: those that are not there are left empty, for a command that shows what is known and asks nobody.
+    A systemd credential, for one, is there for the service alone.
 
     Raises ConfigError with every problem found.
     """
     raw = _read(path)
     raw.update(replace or {})
-    context = {"resolve": _Secrets(environ, path.parent), "beside": path.parent}
+    context = {"resolve": _Secrets(environ, path.parent, secrets), "beside": path.parent}
     problems: list[str] = []
     jobs = raw.pop("jobs", {})
     sections = _validated(Sections, raw, "", context, problems)
@@ -323,10 +332,18 @@ def _is_secret(model: type[BaseModel], location: Sequence[Any]) -> bool:
 class _Secrets:
     """Reads a secret from where its reference says (systemd.exec(5), LoadCredential=, for the last)."""
 
-    def __init__(self, environ: Mapping[str, str], beside: Path) -> None:
-        self._environ, self._beside = environ, beside
+    def __init__(self, environ: Mapping[str, str], beside: Path, needed: bool) -> None:
+        self._environ, self._beside, self._needed = environ, beside, needed
 
     def __call__(self, reference: Mapping[str, str]) -> str:
+        try:
+            return self._read(reference)
+        except ValueError:
+            if self._needed:
+                raise
+            return ""
+
+    def _read(self, reference: Mapping[str, str]) -> str:
         ((key, name),) = reference.items()
         value = self._environ.get(name, "") if key == "env" else self._from_file(key, name)
         if not value.strip():

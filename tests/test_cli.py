@@ -83,6 +83,15 @@ def test_jobs_needs_no_site_where_the_zone_is_named(daemon_for, sandbox, run):
     assert code == 0 and "+0" in json.loads(out)[0]["next"][0] and not sandbox.requests
 
 
+def test_what_is_known_is_shown_without_the_secrets(site, run, monkeypatch):
+    """systemd gives credentials to the service alone; an administrator's shell can list jobs and runs all the same."""
+    run("once", "job", "--config", site.file, environ=site.environ)
+    for name in site.environ:
+        monkeypatch.delenv(name)
+    assert run("jobs", "--config", site.file)[0] == run("history", "--config", site.file)[0] == 0
+    assert run("check", "--config", site.file)[0] == 78
+
+
 def test_check_is_content_where_everything_is_there(site, run):
     """Version, key, zone, clock, and each job; exit code 0."""
     code, out, _ = run("check", "--config", site.file, environ=site.environ)
