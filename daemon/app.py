@@ -49,12 +49,19 @@ class SystemClock:
 class App:
     """Everything that one process needs, built when it is first asked for."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, log_format: log.Format | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        log_format: log.Format | None = None,
+        log_level: str | None = None,
+    ) -> None:
         self.config = config
         self.stop = threading.Event()
         self.clock: Clock = clock or SystemClock(self.stop)
         self.redact = log.Redactor(_secrets(config))
-        log.configure(config.log.level, log_format or config.log.format, self.redact)
+        log.configure(log_level or config.log.level, log_format or config.log.format, self.redact)
         self.log = log.logger()
 
     @cached_property

@@ -195,6 +195,8 @@ def demo(
     """Run every job of the shipped configuration once, against a sandbox full of data."""
     from daemon.demo import reports
 
+    if not as_json:
+        typer.echo(f"A sandbox plays Frappe {version} with a year of data; the shipped config.toml works on it.\n")
     found = list(reports(version))
     _show(found, as_json, "of_report", each=True)
 

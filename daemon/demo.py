@@ -39,7 +39,7 @@ def reports(version: str) -> Iterator[dict[str, Any]]:
                 "state": {"path": f"{folder}/state.db"},
             },
         )
-        app = App(loaded)
+        app = App(loaded, log_level="warning")
         try:
             for job in loaded.jobs.values():
                 yield app.runner.run(Order(job, app.new_run_id(), "by hand"))

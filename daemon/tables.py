@@ -94,9 +94,6 @@ def _below(part: Mapping[str, Any]) -> Iterable[Text]:
     more = sum(part["counts"].get(key, 0) for key in ("failed", "refused", "uncertain")) - len(bad[:SHOWN])
     if more > 0:
         yield Text(f"{name}: and {more:,} more like these")
-    facts = [f"{count:,} {key}" for key, count in part["facts"].items() if isinstance(count, int) and count]
-    if facts:
-        yield Text.assemble((f"{name}: ", "bold"), ", ".join(facts))
     for note in [*part["notes"], *([part["facts"]["archive"]] if "archive" in part["facts"] else [])]:
         yield Text.assemble((f"{name}: ", "bold"), (note, "dim"))
 
@@ -124,9 +121,9 @@ def of_findings(findings: Iterable[Mapping[str, str]]) -> Group:
 
 def of_jobs(jobs: Iterable[Mapping[str, Any]]) -> Table:
     """Jobs with their next slots and last results."""
-    table = _table("Job", "Kind", "Schedule", "Next five", "Last")
+    table = _table("Job", "Kind", "Schedule", "Next five", "Last (UTC)")
     for job in jobs:
-        following = [datetime.fromisoformat(text).strftime("%a %d %b %H:%M %Z%z") for text in job["next"]]
+        following = [datetime.fromisoformat(text).strftime("%a %d %b %Y %H:%M %z") for text in job["next"]]
         last = job["last"]
         ended = (
             Text.assemble(_styled(last["status"]), f" {last['started'][:16].replace('T', ' ')}")
@@ -139,7 +136,7 @@ def of_jobs(jobs: Iterable[Mapping[str, Any]]) -> Table:
 
 def of_history(runs: Iterable[Mapping[str, Any]]) -> Table:
     """Runs, the newest first."""
-    table = _table("Run", "Job", "Reason", "Started", "Took", "Status", "What")
+    table = _table("Run", "Job", "Reason", "Started (UTC)", "Took", "Status", "What")
     for run in runs:
         counts = ", ".join(f"{count:,} {key}" for key, count in run["counts"].items())
         took = _length(run["seconds"]) if run["seconds"] is not None else "-"

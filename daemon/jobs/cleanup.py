@@ -168,6 +168,8 @@ class SiteCleanUp:
             change = self._changed(wanted, at_least)
             patience = max(part.settings.time_box or WORKER_PATIENCE for part in self._rules)
             polls = 8 + int(patience.total_seconds() / 5)
+            others = ", ".join(f"{name} {days}" for name, days in change.after.items() if name not in wanted)
+            judged[0].tally.note(f"the site's clean-up also goes by its other retentions, in days: {others}")
             self._done = change, self._run.site.log_settings.run(job, pause=self._run.pause, polls=polls)
         return self._done
 
@@ -336,8 +338,6 @@ class RulePart(Part):
         if before != self.days:
             was = "absent" if before is None else f"{before} days"
             self.tally.note(f"Log Settings of the site: {self.doctype} set to {self.days} days (was {was})")
-        others = ", ".join(f"{name} {days}" for name, days in change.after.items() if name != self.doctype)
-        self.tally.note(f"the site's clean-up goes by all its retentions, in days: {others}")
         return self._confirm(action, ended)
 
     def _confirm(self, action: Action, ended: str) -> Iterator[Outcome]:
@@ -421,11 +421,9 @@ class RulePart(Part):
                 purged = self._purge(kind, where)
                 facts[f"purged {kind}"] = purged
             facts[f"left {kind}"] = self._site.count(kind, where)
-        left = sum(int(facts[f"left {kind}"]) for kind in residue)
-        if left > self.tally.counts[Result.DONE]:
+        if left := [f"{facts[f'left {kind}']:,} {kind}" for kind in residue if facts[f"left {kind}"]]:
             gone = self.tally.counts[Result.DONE]
-            what = f"removing {gone:,} rows left {left:,} of Deleted Document and Comment"
-            self.tally.note(f"{what}; purge_residue = true removes them")
+            self.tally.note(f"removing {gone:,} rows left {' and '.join(left)} rows; purge_residue = true removes them")
 
     def _purge(self, doctype: str, where: list[list[Any]]) -> int:
         purged = 0
