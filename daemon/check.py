@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daemon.config import Config, Job
 from daemon.core.duration import format_duration
 from daemon.core.kind import Need
 from daemon.core.settings import did_you_mean
 from daemon.errors import DaemonError, NotFound, SiteError
-from daemon.site.client import Site
+
+if TYPE_CHECKING:
+    from daemon.site.client import Site
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 TOLERATED = timedelta(minutes=1)

@@ -6,8 +6,8 @@ import re
 from datetime import timedelta
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_PART = re.compile(r"(\d+)\s*([smhdw])", re.IGNORECASE)
-_WHOLE = re.compile(r"\s*(?:\d+\s*[smhdw]\s*)+", re.IGNORECASE)
+_PART = re.compile(r"(\d+)\s*([smhdw])", re.IGNORECASE | re.ASCII)
+_WHOLE = re.compile(r"\s*(?:\d+\s*[smhdw]\s*)+", re.IGNORECASE | re.ASCII)
 
 
 def parse_duration(text: str) -> timedelta:

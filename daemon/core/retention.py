@@ -95,6 +95,7 @@ class Sieve:
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
+        self._cutoff = rule.cutoff.removesuffix(".000000")  # as the site writes a whole second, so that text compares
         self._group: tuple[Any, ...] | None = None
         self._rank = 0
 
@@ -108,7 +109,7 @@ class Sieve:
             self._group = group
             if self._rank <= rule.keep_latest:
                 return Verdict(False, f"kept: among the newest {rule.keep_latest}{rule._of_group}")
-        if rule.cutoff and not (row.get(rule.date_field) and str(row[rule.date_field]) < rule.cutoff):
+        if self._cutoff and not (row.get(rule.date_field) and str(row[rule.date_field]) < self._cutoff):
             return Verdict(False, f"kept: not older than {format_duration(rule.older_than or timedelta(0))}")
         return Verdict(True, rule.why)
 
