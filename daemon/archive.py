@@ -11,6 +11,7 @@ import json
 import os
 import re
 import threading
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ class Archive:
     """One file for one part of one run, made when its first batch comes."""
 
     def __init__(self, directory: Path, doctype: str, run: str) -> None:
-        self.path = directory / f"{re.sub(r'[^A-Za-z0-9]+', '-', doctype).strip('-').lower()}-{run}.jsonl.gz"
+        self.path = directory / f"{re.sub(r'[\W_]+', '-', doctype).strip('-').lower()}-{run}.jsonl.gz"
         self.rows = 0
         self._lock = threading.Lock()
 
@@ -41,7 +42,7 @@ class Archive:
                 if fresh:
                     _sync_directory(self.path.parent)
                 written = gzip.decompress(_tail(self.path, len(member))).count(b"\n")
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, zlib.error) as error:
                 why = getattr(error, "strerror", None) or error
                 raise ArchiveError(f"{self.path}: the archive cannot be written: {why}") from None
             if written != len(lines):

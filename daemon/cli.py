@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -57,7 +58,8 @@ def run(config: ConfigOption = None, log_format: FormatOption = None) -> None:
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        Service(app).run()
+        if not Service(app).run():
+            os._exit(Exit.SOME_FAILED)  # a request that does not end would keep its thread, and so the process, alive
 
 
 @cli.command()

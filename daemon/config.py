@@ -89,7 +89,7 @@ class LogSettings(Model):
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
-    except (ValueError, OSError):
+    except (LookupError, ValueError, OSError):
         raise ValueError('is no time zone of the IANA database, such as "Europe/Berlin"') from None
     return value
 
@@ -280,7 +280,9 @@ def _problem(model: type[BaseModel], detail: Mapping[str, Any], path: str) -> st
 
 
 def _toml(value: Any) -> str:
-    """`value` about as it stands in the file, cut short."""
+    """`value` about as it stands in the file, cut short, and without the user and password of an address."""
+    if isinstance(value, str):
+        value = re.sub(r"//.*@", "//…@", value)
     text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 80 else text[:79] + "…"
 

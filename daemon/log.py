@@ -24,7 +24,7 @@ class Redactor:
         self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
 
     def __call__(self, value: Any) -> Any:
-        """`value` without secrets; containers are copied, other objects are left as they are."""
+        """`value` without secrets; containers are copied, and what is no JSON value becomes its text."""
         if isinstance(value, str):
             for secret in self._secrets:
                 if secret in value:
@@ -37,7 +37,7 @@ class Redactor:
             }
         if isinstance(value, list | tuple):
             return [self(item) for item in value]
-        return value
+        return value if value is None or isinstance(value, int | float) else self(str(value))
 
     def process(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """As a processor of structlog; the last before rendering."""
@@ -54,18 +54,14 @@ def configure(level: str, form: Format, redact: Redactor, stream: TextIO | None 
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if people else "iso", utc=not people),
         structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        redact.process,
     ]
     if people:
-        renderer: Any = structlog.dev.ConsoleRenderer(
-            colors=tty, exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
-        )
-        processors += [redact.process, renderer]
+        plain = structlog.dev.plain_traceback
+        processors.append(structlog.dev.ConsoleRenderer(colors=tty, exception_formatter=plain, pad_event_to=24))
     else:
-        processors += [
-            structlog.processors.format_exc_info,
-            redact.process,
-            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
-        ]
+        processors.append(structlog.processors.JSONRenderer(ensure_ascii=False))
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -8,8 +8,7 @@ ones by one run.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -29,6 +28,10 @@ LATE = timedelta(seconds=90)
 """A run that starts later than this after its slot is called a catch-up."""
 GIVE_UP = 3
 """A slot whose run was interrupted this often, by a crash or a kill, is passed over."""
+KEPT_RUNS = 20
+"""Runs of each job that are kept however old they are."""
+RETRY_RUNNING = 30.0
+"""Seconds between looks at a job that another process runs."""
 RETRY_SITE = 30.0
 """Seconds between tries to learn the time zone from a site that does not answer."""
 
@@ -41,38 +44,39 @@ def due(schedule: Schedule, trigger: SlotTrigger, since: datetime, now: datetime
     return schedule.missed(since, missed.latest - timedelta(seconds=1), zone)
 
 
-@dataclass(slots=True)
 class Service:
     """Runs the jobs of a configuration on their schedules until it is told to stop."""
 
-    app: App
-    stop_timeout: timedelta = timedelta(seconds=80)
+    def __init__(self, app: App, stop_timeout: timedelta = timedelta(seconds=80)) -> None:
+        self.app, self.stop_timeout = app, stop_timeout
+        self._jobs = [job for job in app.config.jobs.values() if job.settings.enabled]
+        self._scheduler = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(2 * max(1, len(self._jobs)))},
+            # Two, since a wake-up that comes while the last one is just returning would be dropped; the claim on the
+            # job keeps runs apart.
+            job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 2},
+            timezone=UTC,
+        )
 
-    def run(self) -> None:
-        """Return after a stop was asked for and the running jobs have come to their next step."""
+    def run(self) -> bool:
+        """Return after a stop was asked for: True where the running jobs came to their next step in time."""
         app = self.app
         app.log.info(
             "daemon.started", config=str(app.config.path), site=app.config.site.url, jobs=list(app.config.jobs)
         )
         for run in app.state.interrupt_unfinished(app.clock.now()):
             app.log.warning("run.interrupted", job=run.job, run=run.id, started=run.started.isoformat())
-        app.state.prune_runs(app.clock.now() - app.config.state.keep_runs, 20)
+        self._prune()
         zone = self._zone()
         if zone is None:
-            return
-        jobs = [job for job in app.config.jobs.values() if job.settings.enabled]
-        scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(max(1, len(jobs)))},
-            job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
-            timezone=zone,
-        )
-        for job in jobs:
-            self._add(scheduler, job, zone)
-        scheduler.start()
+            return True
+        self._schedule(zone)
+        self._scheduler.start()
         app.stop.wait()
         app.log.info("daemon.stopping")
-        self._drain(scheduler)
-        app.log.info("daemon.stopped")
+        done = self._drain()
+        app.log.info("daemon.stopped", unfinished=not done)
+        return done
 
     def _zone(self) -> ZoneInfo | None:
         """The zone of the schedules, however long the site takes to tell it; None where the stop came first."""
@@ -85,8 +89,12 @@ class Service:
                 app.stop.wait(RETRY_SITE)
         return None
 
-    def _add(self, scheduler: BackgroundScheduler, job: Job, zone: ZoneInfo) -> None:
-        """Wake `job` up at each slot, and at once where one was missed."""
+    def _schedule(self, zone: ZoneInfo) -> None:
+        """Wake each job up at its slots in `zone`, and at once where one was missed."""
+        for job in self._jobs:
+            self._add(job, zone)
+
+    def _add(self, job: Job, zone: ZoneInfo) -> None:
         app, now = self.app, self.app.clock.now()
         mark = app.state.slot(job.name)
         if mark is None or mark.schedule_text != job.schedule.text:
@@ -95,7 +103,7 @@ class Service:
         missed = job.schedule.latest(mark.slot, now, zone) if mark else None
         since = missed - timedelta(seconds=1) if missed else now
         trigger = SlotTrigger(job.schedule, zone, job=job.name, since=since, jitter=job.settings.jitter)
-        scheduler.add_job(self._work_off, trigger, args=[job, trigger, zone], id=job.name)
+        self._scheduler.add_job(self._work_off, trigger, args=[job, trigger, zone], id=job.name, replace_existing=True)
         following = job.schedule.after(now, zone)
         app.log.info("job.scheduled", job=job.name, schedule=job.settings.schedule, next=_iso(following))
 
@@ -106,10 +114,23 @@ class Service:
             try:
                 missed = due(job.schedule, trigger, self._since(job), app.clock.now(), zone)
                 if missed.latest is None or not self._one(job, missed, missed.latest):
-                    return
+                    break
+            except errors.AlreadyRunning:
+                app.clock.pause(RETRY_RUNNING)  # by hand, or an earlier slot that takes long: look again after it
             except errors.DaemonError as error:
                 app.log.error("job.failed", job=job.name, error=str(error), who=error.who, action=error.action)
-                return
+                break
+        self._heed_zone(zone)
+
+    def _heed_zone(self, zone: ZoneInfo) -> None:
+        """A run may have learnt that the site has moved to another time zone."""
+        now = self.app.remembered_zone()
+        if now is not None and now.key != zone.key and not self.app.stop.is_set():
+            self.app.log.warning("schedule.zone_changed", was=zone.key, now=now.key)
+            self._schedule(now)
+
+    def _prune(self) -> None:
+        self.app.state.prune_runs(self.app.clock.now() - self.app.config.state.keep_runs, KEPT_RUNS)
 
     def _since(self, job: Job) -> datetime:
         mark = self.app.state.slot(job.name)
@@ -135,17 +156,21 @@ class Service:
             if found["status"] == report.STOPPED and app.stop.is_set():
                 return False  # the next start catches it up
         app.state.settle_slot(job.name, slot, job.schedule.text)
+        self._prune()
         return True
 
     def _crashed(self, job: Job, slot: datetime) -> bool:
         runs = self.app.state.runs(job.name, limit=GIVE_UP)
         return len(runs) == GIVE_UP and all(run.status == "interrupted" and run.slot == slot for run in runs)
 
-    def _drain(self, scheduler: BackgroundScheduler) -> None:
-        """Wait for running jobs, but not for ever: what does not end by itself is ended with the process."""
-        ended = threading.Thread(target=scheduler.shutdown, kwargs={"wait": True}, daemon=True)
+    def _drain(self) -> bool:
+        """Wait for running jobs, but not for ever; False where one does not end."""
+        if not self._scheduler.running:
+            return True
+        ended = threading.Thread(target=self._scheduler.shutdown, kwargs={"wait": True}, daemon=True)
         ended.start()
         ended.join(self.stop_timeout.total_seconds())
+        return not ended.is_alive()
 
 
 def _iso(moment: datetime) -> str:

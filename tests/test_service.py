@@ -106,6 +106,25 @@ def test_a_stopped_run_is_caught_up_at_the_next_start(daily, monkeypatch):
     assert sorted(run.status for run in daily.app.state.runs("job")) == ["done", "stopped"]
 
 
+def test_a_job_that_somebody_runs_by_hand_is_waited_for(daily):
+    """The slot is not lost: it is run as soon as the other run has ended."""
+    service, work = service_at(daily, now_at(0), now_at(0) - timedelta(hours=3))
+    claim = daily.app.state.claim("job")
+    claim.__enter__()
+    daily.clock._on_pause = lambda: claim.__exit__(None, None, None)
+    service._work_off(*work)
+    assert [run.status for run in daily.app.state.runs("job")] == ["done"] and len(daily.clock.pauses) == 1
+
+
+def test_a_site_that_moves_to_another_zone_is_followed(daily, capsys):
+    """The run learns it, and the slots after it are those of the new zone."""
+    service, work = service_at(daily, now_at(0), now_at(0) - timedelta(hours=3))
+    daily.app.state.remember_site(daily.app.config.site.url, {"time_zone": "Asia/Kolkata"})
+    service._heed_zone(ZONE)
+    (job,) = service._scheduler.get_jobs()
+    assert job.trigger._zone.key == "Asia/Kolkata" and "schedule.zone_changed" in capsys.readouterr().err and work
+
+
 def test_a_slot_whose_run_keeps_being_killed_is_passed_over(capsys, daily):
     """A job that takes the process down with it must not do so for ever."""
     slot = now_at(0).replace(second=0)

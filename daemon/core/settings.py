@@ -132,7 +132,9 @@ def _is_text(value: Any) -> bool:
 def _plain(value: Any) -> Any:
     """TOML's dates as the text that the site compares with."""
     if isinstance(value, datetime):
-        return value.replace(tzinfo=None).isoformat(" ")
+        if value.tzinfo is not None:
+            raise ValueError(f"{value} names a zone, but the site compares with times of its own; write it without")
+        return value.isoformat(" ")
     if isinstance(value, date | time):
         return value.isoformat()
     return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -20,6 +20,8 @@ FIRST_REST, LONGEST_REST = 0.5, 30.0
 """Seconds without requests after a refusal that names no time."""
 LOW_BUDGET = 0.15
 """The part of the site's rate-limit budget below which we go one at a time."""
+LONGEST_HOLD = 86400.0
+"""Seconds for which a header can stop all requests: a site whose clock is wrong must not stop us for good."""
 
 
 class Limiter:
@@ -48,18 +50,23 @@ class Limiter:
     @contextmanager
     def slot(self, pause: Callable[[float], None]) -> Iterator[None]:
         """Wait for a place, and by `pause`, which may raise, for the end of a rest that the site asked for."""
-        if (wait := self._held_until - self._clock()) > 0:
-            pause(wait)
-        with self._free:
-            while self._in_flight >= self.limit:
-                self._free.wait()
-            self._in_flight += 1
+        while not self._entered():
+            pause(self._held_until - self._clock())
         try:
             yield
         finally:
             with self._free:
                 self._in_flight -= 1
                 self._free.notify_all()
+
+    def _entered(self) -> bool:
+        """A place was taken; False where by then the site has asked for a rest."""
+        with self._free:
+            while self._in_flight >= self.limit:
+                self._free.wait()
+            resting = self._held_until > self._clock()
+            self._in_flight += not resting
+            return not resting
 
     def answered(self, route: str, seconds: float, headers: Mapping[str, str]) -> None:
         """A request of this `route` (its kind, not its address) was answered in `seconds`."""
@@ -87,7 +94,7 @@ class Limiter:
         with self._free:
             self._fall(0.5)
             self._rest = min(LONGEST_REST, 2 * self._rest or FIRST_REST)
-            self._held_until = max(self._held_until, self._clock() + (retry_after or self._rest))
+            self._hold(retry_after or self._rest)
 
     def _fall(self, factor: float) -> None:
         """Once for each round of requests, since all of one round report the same congestion."""
@@ -106,4 +113,7 @@ class Limiter:
         if left < LOW_BUDGET * whole:
             self._limit = 1.0
         if left < 2 * seconds:
-            self._held_until = max(self._held_until, self._clock() + reset)
+            self._hold(reset)
+
+    def _hold(self, seconds: float) -> None:
+        self._held_until = max(self._held_until, self._clock() + min(seconds, LONGEST_HOLD))

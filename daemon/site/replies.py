@@ -73,9 +73,13 @@ class Reply:
 def value_of(reply: Reply) -> Any:
     """What the caller asked for: `message` of an RPC, `data` of a document route, else the whole body.
 
-    Bodies such as that of `getdoctype` carry neither and come back whole (frappe/utils/response.py:as_json).
+    Bodies such as that of `getdoctype` carry neither and come back whole (frappe/utils/response.py:as_json). Raises
+    NotFrappe where the body is cut short or no JSON at all.
     """
-    body = json.loads(reply.content) if reply.content else None
+    try:
+        body = json.loads(reply.content) if reply.content else None
+    except (ValueError, RecursionError):
+        raise errors.NotFrappe(f"the reply is not the JSON that it begins as (HTTP {reply.status})") from None
     if isinstance(body, dict):
         for key in ("message", "data"):
             if key in body:
@@ -84,12 +88,12 @@ def value_of(reply: Reply) -> Any:
 
 
 def fault_of(reply: Reply, request: str, *, reading: bool) -> errors.SiteError | None:
-    """The error that `reply` to `request` ("GET /api/…") is, or None where it is a success in JSON.
+    """The error that `reply` to `request` ("GET /api/…") is, or None where it is a success in JSON, or a PDF.
 
     `reading`: the request changes nothing, so that a reply which leaves its outcome open is merely transient.
     """
     status = reply.status
-    if 200 <= status < 300 and reply.content[:1] in (b"{", b"[", b""):
+    if 200 <= status < 300 and reply.content[:1] in (b"{", b"[", b"", b"%"):
         return None
     if 300 <= status < 400:
         return errors.NotFrappe(
@@ -144,7 +148,7 @@ def _foreign(reply: Reply, request: str, *, reading: bool) -> errors.SiteError:
 def _json_object(reply: Reply) -> dict[str, Any] | None:
     try:
         body = json.loads(reply.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
 

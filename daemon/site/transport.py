@@ -16,7 +16,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_any, stop_before_delay
+from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from daemon import errors
 from daemon.core.clock import Clock
@@ -91,6 +91,8 @@ class Call:
     content: bytes | None = None
     files: Mapping[str, Any] | None = None
     safety: Safety = Safety.READ
+    begun: float = 0.0
+    """Monotonic seconds."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -160,14 +162,13 @@ class Transport:
         self.http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._limiter, self._clock, self._note = limiter, clock, note
         self._rng = rng or random.Random()
-        self._longest_wait, self._first_wait = retry.longest_wait, retry.first_wait
+        self._patience = retry
         self._counting = threading.Lock()
         self._answered = 0
         self._down: str = ""
-        enough = stop_any(stop_after_attempt(retry.attempts), stop_before_delay(retry.total))
         self._retrying = Retrying(
             retry=retry_if_exception(_may_repeat),
-            stop=lambda state: enough(state) or self.traffic.budget_spent or bool(self._down),
+            stop=self._enough,
             wait=self._wait,
             sleep=clock.pause,
             before_sleep=self._retried,
@@ -200,6 +201,7 @@ class Transport:
             None if payload is None else encode(payload),
             files,
             safety or (Safety.READ if method == "GET" else Safety.ONCE),
+            self._clock.monotonic(),
         )
         before = self._answered
         try:
@@ -230,20 +232,19 @@ class Transport:
                 with self._counting:
                     self.traffic.statuses[type(error).__name__] += 1
                 raise _lost(call, error) from None
-            seconds = self._clock.monotonic() - started
-        reply = self._reply(response)
+            reply = self._reply(response)
+            fault = fault_of(reply, str(call), reading=call.safety is Safety.READ)
+            # Within the slot: whoever waits for it should find the limit as this answer left it.
+            if fault is None:
+                self._limiter.answered(call.route, self._clock.monotonic() - started, response.headers)
+            elif isinstance(fault, errors.Throttled):
+                self._limiter.refused(fault.retry_after)
         with self._counting:
             self.traffic.statuses[str(reply.status)] += 1
-        fault = fault_of(reply, str(call), reading=call.safety is Safety.READ)
+            self._answered += reply.status not in (429, 502, 503, 504)
         if fault is None:
-            self._answered += 1
-            self._limiter.answered(call.route, seconds, response.headers)
             self._see_date(response)
             return reply
-        if isinstance(fault, errors.Throttled):
-            self._limiter.refused(fault.retry_after)
-        else:
-            self._answered += 1
         # The parameter tells the retry policy; a lost reply to a harmless write may be asked for again.
         if isinstance(fault, errors.OutcomeUnknown) and call.safety is Safety.REPEATABLE:
             raise errors.Transient(str(fault), status=fault.status, exc_type=fault.exc_type, request=fault.request)
@@ -261,10 +262,14 @@ class Transport:
 
     def _see_date(self, response: httpx.Response) -> None:
         if self.date_offset is None and (stamp := response.headers.get("date")):
-            try:
-                self.date_offset = parsedate_to_datetime(stamp) - self._clock.now()
-            except ValueError:
-                self.date_offset = timedelta(0)
+            moment = _moment(stamp)
+            self.date_offset = moment - self._clock.now() if moment else timedelta(0)
+
+    def _enough(self, state: RetryCallState) -> bool:
+        """The next try would be one too many, or come too late. Tenacity's own bounds read the machine's clock."""
+        late = self._clock.monotonic() - state.args[0].begun + state.upcoming_sleep >= self._patience.total
+        many = state.attempt_number >= self._patience.attempts
+        return late or many or self.traffic.budget_spent or bool(self._down)
 
     def _wait(self, state: RetryCallState) -> float:
         """Seconds until the next try: what the site asked for and a little more, else equal jitter.
@@ -276,7 +281,7 @@ class Transport:
         retry_after = getattr(error, "retry_after", None)
         if retry_after:
             return float(retry_after) + self._rng.uniform(0.05, 0.5)
-        step = min(self._longest_wait, self._first_wait * 2.0 ** (state.attempt_number - 1))
+        step = min(self._patience.longest_wait, self._patience.first_wait * 2.0 ** (state.attempt_number - 1))
         return step / 2 + self._rng.uniform(0, step / 2)
 
     def _retried(self, state: RetryCallState) -> None:
@@ -322,10 +327,17 @@ def _seconds(text: str | None, now: datetime) -> float | None:
         return max(0.0, float(text))
     except ValueError:
         pass
+    moment = _moment(text)
+    return max(0.0, (moment - now).total_seconds()) if moment else None
+
+
+def _moment(text: str) -> datetime | None:
+    """A date of HTTP (RFC 9110, 5.6.7), which is in UTC also where it names no zone."""
     try:
-        return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
-    except ValueError:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
         return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 _JSON = {"Content-Type": "application/json"}
