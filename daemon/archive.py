@@ -23,7 +23,8 @@ class Archive:
     """One file for one part of one run, made when its first batch comes."""
 
     def __init__(self, directory: Path, doctype: str, run: str) -> None:
-        self.path = directory / f"{re.sub(r'[\W_]+', '-', doctype).strip('-').lower()}-{run}.jsonl.gz"
+        words = re.sub(r"[\W_]+", "-", doctype).strip("-").lower()
+        self.path = directory / f"{words}-{run}.jsonl.gz"
         self.rows = 0
         self._lock = threading.Lock()
 

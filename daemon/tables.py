@@ -66,7 +66,8 @@ def of_report(found: Mapping[str, Any]) -> Group:
     below = [line for part in parts for line in _below(part)]
     if error := found["error"]:
         below.append(_sentence("", error))
-    return Group(head, Padding(table, (0, 0, 0, 2)), *(Padding(line, (0, 0, 0, 2)) for line in below), "")
+    shown = [Padding(table, (0, 0, 0, 2))] if parts else []
+    return Group(head, *shown, *(Padding(line, (0, 0, 0, 2)) for line in below), "")
 
 
 def _result(part: Mapping[str, Any]) -> Text:

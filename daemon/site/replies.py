@@ -106,7 +106,7 @@ def fault_of(reply: Reply, request: str, *, reading: bool) -> errors.SiteError |
     if body is None:
         return _foreign(reply, request, reading=reading)
     exc_type = exc_type_of(body)
-    said = message_of(body) or f"HTTP {status} without a message"
+    said = message_of(body) or ("the API key or secret is not accepted" if status == 401 else "no message")
     facts: dict[str, Any] = {"status": status, "exc_type": exc_type, "request": request}
     if exc_type in CONNECTION_LOST or (status in _GATEWAY and exc_type not in _BY_EXC_TYPE):
         return _open(f"{request}: the site lost its database or queue: {said}", reading=reading, **facts)
