@@ -1,0 +1,111 @@
+"""Mail, notifications and files."""
+
+import pytest
+
+from .conftest import ADMINISTRATOR, CLERK, MANAGER
+
+MAKE = "frappe.core.doctype.communication.email.make"
+
+
+def test_a_mail_is_a_communication_and_a_row_in_the_queue(site, mark):
+    """communication/email.py:make: one row for up to a hundred recipients, "Not Sent" until the queue is flushed."""
+    reply = site.call(MAKE, recipients="a@example.com, b@example.com", subject=mark, content="<p>x</p>", send_email=1)
+    name = reply.value["name"]
+    site.made.append(("Communication", name))
+    (queued,) = site.list("Email Queue", fields=["name", "status"], filters={"communication": name}).value
+    site.made.append(("Email Queue", queued["name"]))
+    assert queued["status"] == "Not Sent"
+    row = site.read("Email Queue", queued["name"]).value
+    assert sorted(one["recipient"] for one in row["recipients"]) == ["a@example.com", "b@example.com"]
+    made = site.read("Communication", name).value
+    assert (made["subject"], made["sent_or_received"], made["communication_medium"]) == (mark, "Sent", "Email")
+    if site.sandbox:
+        (mail,) = [one for one in site.sandbox.outbox if one["communication"] == name]
+        assert (mail["recipients"], mail["subject"]) == (["a@example.com", "b@example.com"], mark)
+
+
+def test_without_send_email_it_is_only_noted(site, mark):
+    name = site.call(MAKE, recipients="a@example.com", subject=mark, content="x").value["name"]
+    site.made.append(("Communication", name))
+    assert site.list("Email Queue", filters={"communication": name}).value == []
+
+
+def test_an_address_that_is_none_is_refused(site, mark):
+    reply = site.call(MAKE, recipients="not an address", subject=mark, content="x", send_email=1)
+    assert reply.status == 417
+
+
+def test_a_mail_about_a_document_needs_the_right_to_mail_it(site, mark):
+    """Only where both doctype and name are given."""
+    log = site.make("Error Log", method=mark)["name"]
+    about = {"doctype": "Error Log", "name": log}
+    asked = {"recipients": "a@example.com", "subject": mark, "content": "x", "send_email": 0}
+    assert site.call(MAKE, user=CLERK, **asked, **about).status == 403
+    made = site.call(MAKE, **asked, **about).value["name"]
+    site.made.append(("Communication", made))
+    assert site.read("Communication", made).value["reference_name"] == log
+
+
+def test_without_an_account_nothing_is_sent(site, mark):
+    """501 OutgoingEmailError, and no Communication either."""
+    sandbox = site.only_sandbox("its account would have to go")
+    sandbox.site_config["mute_emails"] = "no account"
+    try:
+        reply = site.call(MAKE, recipients="a@example.com", subject=mark, content="x", send_email=1)
+    finally:
+        sandbox.site_config.pop("mute_emails")
+    assert (reply.status, reply.kind) == (501, "OutgoingEmailError")
+    assert sandbox.count("Communication", {"subject": mark}) == 0
+
+
+def test_nobody_but_administrator_makes_notifications(site, mark):
+    """Notification Log gives no role the right to create; its list shows everybody their own."""
+    doc = {"subject": mark, "for_user": MANAGER, "type": "Alert"}
+    assert site.insert("Notification Log", **doc).status == 403
+    made = site.insert("Notification Log", user=ADMINISTRATOR, **doc)
+    assert made.status == 200
+    asked = {"filters": {"subject": mark}}
+    assert len(site.list("Notification Log", **asked).value) == 1
+    assert site.list("Notification Log", user=CLERK, **asked).value == []
+
+
+def upload(site, mark, content=b"a,b\n1,2\n", private=1, **more):
+    reply = site.ask(
+        "POST", "/api/method/upload_file", files={"file": (f"{mark}.csv", content, "text/csv")},
+        data={"is_private": str(private), **more},
+    )  # fmt: skip
+    assert reply.status == 200, reply.response.text
+    site.made.append(("File", reply.value["name"]))
+    return reply.value
+
+
+def test_upload_and_download(site, mark):
+    """A File document; private ones need the right to read it, and refusals are HTML."""
+    made = upload(site, mark)
+    assert made["file_url"] == f"/private/files/{mark}.csv" and made["is_private"] == 1
+    assert site.get(made["file_url"]).response.content == b"a,b\n1,2\n"
+    refused = site.get(made["file_url"], user=CLERK)
+    assert refused.status == 403 and refused.is_html
+    assert site.get("/private/files/no-such-file.csv").status in (403, 404)
+    again = site.get("/api/method/frappe.handler.download_file", params={"file_url": made["file_url"]})
+    assert again.response.content == b"a,b\n1,2\n"
+
+
+def test_an_attachment(site, mark):
+    log = site.make("Error Log", method=mark)["name"]
+    made = upload(site, mark, doctype="Error Log", docname=log)
+    row = site.read("File", made["name"]).value
+    assert (row["attached_to_doctype"], row["attached_to_name"]) == ("Error Log", log)
+    assert row["file_size"] == 8
+
+
+def test_public_files_are_for_all(site, mark):
+    made = upload(site, mark, private=0)
+    assert made["file_url"] == f"/files/{mark}.csv"
+    if site.sandbox is None:
+        pytest.skip("a real site's public files are served by nginx")
+    assert site.get(made["file_url"], user="Guest").response.content == b"a,b\n1,2\n"
+
+
+def test_uploads_are_not_for_get_in_16(site):
+    assert site.get("/api/method/upload_file").status in (403, 417, 500)
