@@ -76,11 +76,11 @@ class Limiter:
             recent = self._recent.get(route, seconds)
             recent += 0.3 * (seconds - recent)
             self._quiet[route], self._recent[route] = quiet, recent
-            if "x-ratelimit-remaining" in headers:
-                self._heed_budget(headers, seconds)
             self._patience -= 1
             self._rest = 0.0
-            if recent > SLOW * quiet + SLACK:
+            if "x-ratelimit-remaining" in headers and self._budget_is_low(headers, seconds):
+                self._limit = 1.0
+            elif recent > SLOW * quiet + SLACK:
                 self._fall(0.75)
             elif self._in_flight >= self.limit:
                 self._limit = min(float(self.ceiling), self._limit + 1 / self._limit)
@@ -102,18 +102,17 @@ class Limiter:
             self._limit = max(1.0, self._limit * factor)
             self._patience = self.limit
 
-    def _heed_budget(self, headers: Mapping[str, str], seconds: float) -> None:
+    def _budget_is_low(self, headers: Mapping[str, str], seconds: float) -> bool:
         """Slow down before the site has to say 429; with less left than one request costs, wait for the next window."""
         try:
             left = float(headers["x-ratelimit-remaining"]) / 1e6
             whole = float(headers.get("x-ratelimit-limit", 0)) / 1e6
             reset = float(headers.get("x-ratelimit-reset", 0))
         except ValueError:
-            return
-        if left < LOW_BUDGET * whole:
-            self._limit = 1.0
+            return False
         if left < 2 * seconds:
             self._hold(reset)
+        return left < LOW_BUDGET * whole
 
     def _hold(self, seconds: float) -> None:
         self._held_until = max(self._held_until, self._clock() + min(seconds, LONGEST_HOLD))
