@@ -53,7 +53,7 @@ class KillAt:
         return self._hit(method, path)
 
 
-@pytest.mark.parametrize(("number", "path"), [(1, "delete_items"), (7, "delete_items"), (60, "delete_items"),
+@pytest.mark.parametrize(("number", "path"), [(1, "delete_items"), (7, "delete_items"), (11, "delete_items"),
                                               (1, "get_list"), (2, "get_list"), (3, "resource/Error")])  # fmt: skip
 def test_a_killed_clean_up_is_finished_by_the_next_one(number, path, sandbox, daemon_for, tmp_path):
     """Whatever it was doing: the matching rows go, the others stay, and each row that went is in an archive."""

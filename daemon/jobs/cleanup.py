@@ -41,8 +41,8 @@ from daemon.errors import (
     StaleDocument,
 )
 
-PAGE = 500
-"""Rows read, deleted and confirmed together."""
+PAGE, PAGE_ARCHIVED = 1000, 200
+"""Rows read, deleted and confirmed together; fewer where each is held whole."""
 CLOCK_SKEW = timedelta(hours=26)
 """Between a database's clock and its site's time zone, at the most: UTC+14 to UTC-12."""
 WORKER_PATIENCE = timedelta(minutes=10)
@@ -287,10 +287,8 @@ class RulePart(Part):
     def _plan_rows(self) -> Iterator[list[Action]]:
         """Rows page by page. Ended by `limit` or `time_box`, the next run goes on behind the last row dealt with."""
         settings, sieve, begun = self.settings, Sieve(self._rule), self._run.now()
-        left, after = settings.limit, self._recalled()
-        if after:
-            self.tally.note("goes on where an earlier run ended; rows before that have their turn in the next run")
-        for page in self._pages(after):
+        left = settings.limit
+        for page in self._rounds(self._recalled()):
             actions = [action for row in page if (action := self._action(row, sieve))]
             going = sum(action.verb == "delete" for action in actions)
             last = page[-1]
@@ -308,10 +306,24 @@ class RulePart(Part):
         self._after = None
         return None
 
+    def _rounds(self, after: dict[str, Any] | None) -> Iterator[list[dict[str, Any]]]:
+        """Pages behind `after`, where an earlier run ended, and then those before it."""
+        yield from self._pages(after)
+        if after is None or self._rule.keep_latest:
+            return
+        first = self._rule.key[0]
+        for page in self._pages(None):
+            rows = [row for row in page if str(row[first]) <= str(after[first])]
+            if rows:
+                yield rows
+            if len(rows) < len(page):
+                return
+
     def _pages(self, after: dict[str, Any] | None) -> Iterator[list[dict[str, Any]]]:
         rule = self._rule
         where = list(rule.filters) if self._run.explain and not rule.keep_latest else rule.scanned
-        return self._site.paginate(rule.doctype, (), where, key=rule.key, after=after, page_length=PAGE)
+        length = PAGE_ARCHIVED if self._archive else PAGE
+        return self._site.paginate(rule.doctype, (), where, key=rule.key, after=after, page_length=length)
 
     def _action(self, row: dict[str, Any], sieve: Sieve) -> Action | None:
         verdict = sieve.verdict(row)
@@ -371,9 +383,7 @@ class RulePart(Part):
             docs = self._site.whole(self._rule.doctype, names)
             self._archive.write(docs)
             names = [doc["name"] for doc in docs]  # what is not in the archive went by other hands
-        stayed = self._site.remove(self._rule.doctype, names, self._rule.candidates, self._run.each)
-        if stayed and len(stayed) == len(names):
-            _give_up_where_all_alike(self._rule.doctype, list(stayed.values()))
+        stayed = self._removed(names)
         for name, action in going.items():
             error = stayed.get(name)
             if error is None:
@@ -381,6 +391,15 @@ class RulePart(Part):
             else:
                 lost = isinstance(error, OutcomeUnknown)
                 yield Outcome(action, Result.UNCERTAIN if lost else Result.FAILED, str(error), error.kind, error.who)
+
+    def _removed(self, names: Sequence[str | int]) -> Mapping[str | int, SiteError]:
+        """Why each of `names` that is still there stayed. Raises NothingRemovable, saying who may."""
+        try:
+            return self._site.remove(self.doctype, names, self._rule.candidates, self._run.each)
+        except NothingRemovable as error:
+            if self.doctype in ONLY_ADMINISTRATOR:
+                error.action = "Use Administrator's API key for this job, or take the rule out."
+            raise
 
     # After the last batch
 
@@ -441,13 +460,3 @@ def _first_deletes(actions: list[Action], limit: int) -> list[Action]:
         if limit == 0:
             return actions[:number]
     return actions
-
-
-def _give_up_where_all_alike(doctype: str, stayed: Sequence[SiteError]) -> None:
-    """Raise NothingRemovable where every row of a page stayed for one and the same reason."""
-    kinds = {error.kind for error in stayed if error.status}
-    forbidden = [error for error in stayed if isinstance(error, NotPermitted)]
-    if len(kinds) == 1 and (forbidden or doctype in ONLY_ADMINISTRATOR):
-        first = next(error for error in stayed if error.status)
-        action = NotPermitted.action if forbidden else "Use Administrator's API key for this job, or take the rule out."
-        raise NothingRemovable(f"none of {len(stayed):,} rows could be deleted: {first}", action=action)

@@ -319,16 +319,26 @@ def delete_items(site: FrappeSite, arguments: Arguments) -> None:
     site.enqueue(job)
 
 
-def delete_bulk(site: FrappeSite, doctype: str, names: list[str]) -> None:
-    for name in names:
+def delete_bulk(site: FrappeSite, doctype: str, items: list[Any]) -> None:
+    """Each item is a name or, as frappe.delete_doc takes it, a list of names; it goes whole or not at all."""
+    failed = [item for item in items if not delete_item(site, doctype, item)]
+    if len(failed) == len(items) and any(isinstance(item, list) for item in failed):
+        raise FrappeError("TypeError", "sequence item 0: expected str instance, list found", thrown=False)
+
+
+def delete_item(site: FrappeSite, doctype: str, item: Any) -> bool:
+    """False where it was undone. A missing document ends a list without an error."""
+    for name in item if isinstance(item, list) else [item]:
         try:
             site.delete(doctype, str(name))
         except FrappeError as error:
+            if error.exc_type == "DoesNotExistError":
+                break
             site.store.rollback()
-            if error.exc_type != "DoesNotExistError":
-                site.messages.append(error.message)
-        else:
-            site.store.commit()
+            site.messages.append(error.message)
+            return False
+    site.store.commit()
+    return True
 
 
 @method("frappe.desk.doctype.bulk_update.bulk_update.submit_cancel_or_update_docs")

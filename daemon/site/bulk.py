@@ -1,17 +1,19 @@
 """Removing many documents for sure: bulk requests, then a look at what is still there, then reasons.
 
-A bulk delete answers 200 whatever happened, and a lost reply says nothing, so only listing again tells. A document that
-stayed is deleted singly once, because only then does the site say why it will not go.
+A bulk delete answers 200 whatever happened, and a lost reply says nothing, so only listing again tells. Groups of
+documents go first, which is cheapest for the site; what stayed is asked for in plain bulk; and what stayed then is
+deleted singly once, because only then does every version say why a document will not go.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from daemon import errors
+from daemon.site.transport import quoted
 
 if TYPE_CHECKING:
     from daemon.site.client import Site
@@ -20,6 +22,8 @@ Name = str | int
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 """(function, items) → answers, several at once."""
 
+GROUPS, GROUP = 10, 10
+"""Groups in a request, and documents in a group: what one bad document can hold back."""
 PATIENCE = 3
 """Rounds in a row that lost a reply and removed nothing, before the rest is asked for singly."""
 REASONS = 20
@@ -32,41 +36,65 @@ def remove(
     """Delete `names`, at most some hundreds, and return why each one that is still there stayed.
 
     `where`: the conditions under which they may go. After a lost reply only those that still meet them are sent again,
-    since a name may have been given to a new document meanwhile.
+    since a name may have been given to a new document meanwhile. Raises NothingRemovable where all of them stayed for
+    one and the same reason, so that trying more of their kind would be the same.
     """
-    left, stalled = list(names), 0
+    left, stalled, grouped = list(names), 0, True
     while True:
-        told, lost = _ask_all(site, doctype, left, each)
+        told, lost = _ask_all(site, doctype, left, each, grouped)
         before, left = left, _present(site, doctype, left, where)
         if not left:
             return {}
-        stalled = stalled + 1 if len(left) == len(before) else 0
-        if lost and stalled < PATIENCE:
+        stuck = len(left) == len(before)
+        stalled = stalled + 1 if stuck else 0
+        if (lost and stalled < PATIENCE) or (grouped and not stuck):
+            grouped = False
             continue
         # One that goes when it is asked for singly says that the others may go too: the bulk call gave up on them, as
-        # it does on an overloaded queue.
+        # it does on an overloaded queue, or on a group for the sake of one.
         reasons = _reasons(site, doctype, left, told, each)
-        if len(reasons) == len(left) or not reasons:
+        if len(reasons) == len(names) and _alike(reasons):
+            raise errors.NothingRemovable(f"none of {len(names):,} rows could be deleted: {reasons[left[0]]}")
+        if not reasons or (len(reasons) == len(left) and not grouped):
             return reasons
-        left = list(reasons)
+        left, grouped = list(reasons), False
 
 
-def _ask_all(site: Site, doctype: str, names: Sequence[Name], each: Each) -> tuple[dict[Name, str], bool]:
+def _alike(reasons: Mapping[Name, errors.SiteError]) -> bool:
+    """The site gave one and the same reason for each, but for the names."""
+    texts = {
+        str(error).replace(quoted(name), "").replace(str(name), "") for name, error in reasons.items() if error.status
+    }
+    return len(texts) == 1
+
+
+def _ask_all(
+    site: Site, doctype: str, names: Sequence[Name], each: Each, grouped: bool
+) -> tuple[dict[Name, str], bool]:
     """(reasons that replies gave, whether a reply was lost). After a lost one no more is sent: first look."""
     told: dict[Name, str] = {}
     lost = threading.Event()
 
     def ask(batch: Sequence[Name]) -> None:
         try:
-            told.update(site.delete_batch(doctype, batch))
+            if grouped:
+                site.delete_groups(doctype, list(_cut(batch, GROUP)))
+            else:
+                told.update(site.delete_batch(doctype, batch))
         except errors.OutcomeUnknown:
             lost.set()
+        except errors.ServerBug:
+            if not grouped:
+                raise
 
-    size = site.dialect.bulk_delete_size
-    batches = (names[start : start + size] for start in range(0, len(names), size))
-    for _ in each(ask, takewhile(lambda _: not lost.is_set(), batches)):
+    size = GROUPS * GROUP if grouped else site.dialect.bulk_delete_size
+    for _ in each(ask, takewhile(lambda _: not lost.is_set(), _cut(names, size))):
         pass
     return told, lost.is_set()
+
+
+def _cut(names: Sequence[Name], size: int) -> Iterator[Sequence[Name]]:
+    return (names[start : start + size] for start in range(0, len(names), size))
 
 
 def _present(site: Site, doctype: str, names: Sequence[Name], where: Sequence[Sequence[Any]]) -> list[Name]:
