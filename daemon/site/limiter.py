@@ -20,7 +20,7 @@ FIRST_REST, LONGEST_REST = 0.5, 30.0
 """Seconds without requests after a refusal that names no time."""
 LOW_BUDGET = 0.15
 """The part of the site's rate-limit budget below which we go one at a time."""
-LONGEST_HOLD = 86400.0
+LONGEST_HOLD = 900.0
 """Seconds for which a header can stop all requests: a site whose clock is wrong must not stop us for good."""
 
 
