@@ -96,7 +96,7 @@ def config(url: str, folder: Path, *rules: str, timeout: str = "3h") -> Path:
     keys = 'api_key = { env = "FRAPPE_API_KEY" }\napi_secret = { env = "FRAPPE_API_SECRET" }'
     head = f'[site]\nurl = "{url}"\n{keys}\n[state]\npath = "state.db"\n[log]\nlevel = "warning"\n'
     job = f'[jobs.job]\nkind = "cleanup"\nschedule = "daily"\ntimeout = "{timeout}"\nguard = {{ max_percent = 100 }}\n'
-    job += 'report_errors_to_site = false\n'
+    job += "report_errors_to_site = false\n"
     file.write_text(head + job + "".join(f"[[jobs.job.rules]]\n{rule}\n" for rule in rules))
     return file
 
@@ -177,7 +177,11 @@ def _fields(doctype: str, n: int) -> dict[str, Any]:
     match doctype:
         case "Version":
             document = f"SAL-ORD-{n // VERSIONS_OF_EACH:06}"
-            return {"ref_doctype": "Sales Order", "docname": document, "data": '{"changed":[["status","Draft","Open"]]}'}
+            return {
+                "ref_doctype": "Sales Order",
+                "docname": document,
+                "data": '{"changed":[["status","Draft","Open"]]}',
+            }
         case "Error Log":
             trace = f"Traceback (most recent call last):\n  File x, line {n}, in y\nValueError: {n}"
             return {"method": f"orders.sync {n % 7}", "error": trace, "seen": 0}
