@@ -273,8 +273,8 @@ def _problem(model: type[BaseModel], detail: Mapping[str, Any], path: str) -> st
             allowed = detail["ctx"]["expected"]
             text = f"must be one of {allowed}" + did_you_mean(str(value), re.findall(r"'([^']*)'", allowed))
         case _:
-            text = detail["msg"][:1].lower() + detail["msg"][1:].replace("Input should", "should")
-            text = text.replace("input should", "should").replace("valid dictionary", "table")
+            text = re.sub("valid dictionary( or instance of .*)?", "table", detail["msg"])
+            text = (text[:1].lower() + text[1:]).replace("input should", "should")
     shown = "" if _is_secret(model, location) or isinstance(value, dict) else f" = {_toml(value)}"
     return f"{key}{shown}: {text}"
 

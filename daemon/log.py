@@ -75,9 +75,13 @@ class _Libraries(logging.Handler):
     """Passes what libraries log to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger().log(
-            record.levelno, "library.logged", library=record.name, message=record.getMessage(), exc_info=record.exc_info
-        )
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # structlog knows no levels between the named ones
+        try:
+            structlog.get_logger().log(
+                level, "library.logged", library=record.name, message=record.getMessage(), exc_info=record.exc_info
+            )
+        except Exception:
+            self.handleError(record)
 
 
 def logger() -> Any:
