@@ -38,7 +38,6 @@ class Served:
     ) -> None:
         command = [sys.executable, "-m", "bench.served", "--version", version, "--rows", json.dumps(rows)]
         command += ["--bulk"] * bulk + (["--file", str(file)] if file else [])
-        # The child's own connection, so that it lives exactly as long as its reader wants.
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self._process.stdout
         line = self._process.stdout.readline()
@@ -59,7 +58,8 @@ class Served:
 
     def __exit__(self, *exc_info: object) -> None:
         self._process.terminate()
-        self._process.wait(30)
+        with self._process:  # waits, and closes the pipe
+            pass
 
     def count(self, doctype: str, filters: Any = None) -> int:
         asked = {"doctype": doctype, "filters": filters}
