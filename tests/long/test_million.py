@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,13 @@ def errors(tmp_path: Path) -> Iterator[Served]:
         yield site
 
 
+def index_groups(file: Path) -> None:
+    """What a real site's table has, so that the database does not sort a million rows for each page."""
+    with closing(sqlite3.connect(file)) as db:
+        db.execute('CREATE INDEX "by document" ON "tabVersion" (docname, creation DESC, name DESC)')
+        db.execute("""CREATE INDEX "of document" ON "tabVersion" (ifnull("docname", ''))""")
+
+
 @pytest.mark.parametrize("strategy", ["rows", "log_settings"])
 def test_a_million_rows_go_in_constant_memory(strategy, errors, tmp_path):
     """Every matching row is gone, and every other is still there, whichever way they go."""
@@ -40,6 +49,7 @@ def test_a_dry_run_looks_at_a_million_rows_in_constant_memory(tmp_path):
     """With keep_latest each row must be looked at, and its group remembered no longer than it lasts."""
     rule = f'doctype = "Version"\nolder_than = "30d"\nkeep_latest = {KEEP}\ngroup_by = ["docname"]'
     with Served({"Version": (MILLION, 0)}, file=tmp_path / "site.db") as site:
+        index_groups(tmp_path / "site.db")
         found, peak = once(config(site.url, tmp_path, rule), site.environ(), "--dry-run")
         kept = MILLION // VERSIONS_OF_EACH * KEEP
         assert (found["status"], found["counts"]) == ("done", {"planned": MILLION - kept, "kept": kept})
