@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from daemon.sandbox.doctypes import DocType
+from daemon.sandbox.doctypes import NUMBERS, DocType, stamp
 from daemon.sandbox.site import Doc, FrappeSite
 
 if TYPE_CHECKING:
@@ -31,13 +31,17 @@ def seed(site: FrappeSite, meta: DocType, rows: Iterable[Mapping[str, Any]], col
     rng = random.Random(f"{meta.name} {site.store.value('SELECT total_changes()')}")
     children: dict[str, list[Doc]] = {table.options: [] for table in meta.tables}
 
+    numbers = {one.name: 0 for one in meta.columns if one.type in NUMBERS}
+
     def filled() -> Iterator[Doc]:
         now, user = site.now(), site.user
         for row in rows:
             name = row.get("name") or f"{rng.getrandbits(40):010x}"
             creation = row.get("creation") or now
-            stamps = {"creation": creation, "modified": row.get("modified") or creation, "owner": user}
-            full = {"name": name, "docstatus": 0, "idx": 0, "modified_by": user, **stamps, **row} | {"name": name}
+            modified = stamp(row.get("modified") or creation, "Datetime")
+            stamps = {"creation": stamp(creation, "Datetime"), "modified": modified, "owner": row.get("owner") or user}
+            full = {"name": name, "docstatus": 0, "idx": 0, "modified_by": user, **numbers, **row, **stamps}
+            full["name"] = name
             for table in meta.tables:
                 for idx, child in enumerate(row.get(table.name) or (), 1):
                     whose = {"parent": name, "parenttype": meta.name, "parentfield": table.name, "idx": idx}

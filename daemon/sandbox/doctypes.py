@@ -39,9 +39,12 @@ class Field:
     flags: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        label = self.flags.get("label") or self.name.replace("_", " ").title()
-        facts = {"fieldname": self.name, "fieldtype": self.type, "options": self.options or None, "label": label}
+        facts = {"fieldname": self.name, "fieldtype": self.type, "options": self.options or None, "label": self.label}
         return {**facts, **{key: value for key, value in self.flags.items() if key != "label"}}
+
+    @property
+    def label(self) -> str:
+        return str(self.flags.get("label") or self.name.replace("_", " ").title())
 
 
 @dataclass(slots=True)
@@ -57,6 +60,8 @@ class DocType:
     issingle: bool = False
     is_submittable: bool = False
     custom: bool = False
+    myisam: bool = False
+    """Its table knows no transactions."""
 
     @property
     def columns(self) -> list[Field]:
@@ -106,14 +111,14 @@ class DocType:
         )
 
 
-_FIELD = re.compile(r"(\w+):(\w[\w ]*?)(?:\[([^\]]*)\])?((?: !\w+)*)$")
+_FIELD = re.compile(r"(\w+):(\w[\w ]*?)(?:\[([^\]]*)\])?(?:=([\w.# -]+?))?((?: !\w+)*)$")
 
 
 def parse(text: str) -> Iterator[DocType]:
     """DocTypes in the notation below.
 
     A head line `Name | Module | flag …`, then indented lines: `+ Role: right …` a permission (`all` is all rights), and
-    fields as `name:Type[options] !reqd`, separated by semicolons.
+    fields as `name:Type[option/option]=default !reqd`, separated by semicolons.
     """
     doctype: DocType | None = None
     for line in filter(str.strip, text.splitlines()):
@@ -147,8 +152,21 @@ def _fields(line: str) -> Iterable[Field]:
         match = _FIELD.match(part)
         if not match:
             raise ValueError(f"no field: {part!r}")
-        flags = {flag.strip().removeprefix("!"): 1 for flag in match[4].split()}
+        flags: dict[str, Any] = {flag.removeprefix("!"): 1 for flag in match[5].split()}
+        flags |= {"default": match[4]} if match[4] else {}
         yield Field(match[1], match[2], (match[3] or "").replace("/", "\n"), flags)
+
+
+def stamp(value: Any, kind: str) -> Any:
+    """A value as a column of type `kind` keeps it; times without a fraction that is zero, and six digits else."""
+    text = "" if value is None else str(value)
+    if kind == "Date":
+        return text[:10]
+    if kind == "Datetime" and text:
+        day, _, time = text.replace("T", " ").partition(" ")
+        seconds, _, fraction = (time or "00:00:00").partition(".")
+        return f"{day} {seconds}.{fraction:0<6}" if fraction.strip("0") else f"{day} {seconds}"
+    return text if value is None else value
 
 
 def standard(version: str) -> list[DocType]:
@@ -156,13 +174,15 @@ def standard(version: str) -> list[DocType]:
     found = {doctype.name: doctype for doctype in parse(_FRAPPE + _ERPNEXT)}
     statuses = "Not Sent/Sending/Sent/Partially Sent/Error" + ("/Expired" if version == "14" else "")
     queue = found["Email Queue"].fields
+    gone = set() if version == "16" else {"OAuth Bearer Token", "API Request Log"}
+    gone |= {"Submission Queue", "Unhandled Email", "Reminder"} if version == "14" else set()
     queue["status"] = Field("status", "Select", statuses.replace("/", "\n"), {"default": "Not Sent"})
-    return list(found.values())
+    return [doctype for name, doctype in found.items() if name not in gone]
 
 
 _FRAPPE = """
-Error Log | Core
-  + System Manager: read write create delete report
+Error Log | Core | myisam
+  + System Manager: read write create delete report print email
   seen:Check; method:Data; error:Code; reference_doctype:Link[DocType]; reference_name:Data; trace_id:Data
 Activity Log | Core
   + System Manager: read report share email
@@ -190,11 +210,11 @@ Log Settings | Core | issingle
 Logs To Clear | Core | istable
   ref_doctype:Link[DocType] !reqd; days:Int
 Deleted Document | Core
-  + System Manager: read delete report
+  + System Manager: read delete report print email
   deleted_name:Data; deleted_doctype:Data; restored:Check; new_name:Data; data:Code
 Comment | Core
   + System Manager: all
-  + Desk User: read create
+  + Website Manager: all
   comment_type:Data; comment_email:Data; subject:Data; content:Text Editor; reference_doctype:Data; reference_name:Data
 Access Log | Core
   + System Manager: read create delete report
@@ -211,13 +231,32 @@ Webhook Request Log | Integrations
 Integration Request | Integrations
   + System Manager: all
   integration_request_service:Data; status:Data; data:Code; output:Code; error:Code
+Submission Queue | Core
+  + System Manager: read
+  status:Data
+Unhandled Email | Core
+  + System Manager: read delete
+  email_account:Data
+Reminder | Automation
+  + All: read write create delete
+  description:Small Text
+OAuth Bearer Token | Integrations
+  + System Manager: read delete
+  user:Data
+API Request Log | Core
+  + System Manager: read delete
+  user:Data; path:Data; method:Data
 Prepared Report | Core
   + System Manager: all
   report_name:Data; status:Data
 Notification Log | Desk
-  + Desk User: read
+  + All: read
   subject:Text; for_user:Link[User]; type:Data; email_content:Text Editor; document_type:Data; document_name:Data
   from_user:Data; read:Check
+Email Template | Email | autoname=prompt
+  + Desk User: read
+  + System Manager: all
+  subject:Data !reqd; response:Text Editor; use_html:Check; response_html:Code
 User | Core | autoname=field:email
   + System Manager: all
   email:Data !reqd; username:Data; first_name:Data !reqd; full_name:Data; enabled:Check; language:Data; time_zone:Data
@@ -228,13 +267,19 @@ Role | Core | autoname=field:role_name
   + System Manager: all
   role_name:Data !reqd; desk_access:Check; disabled:Check
 DocType | Core | autoname=prompt
-  + System Manager: read write create delete
-  module:Data; custom:Check; istable:Check; issingle:Check; is_submittable:Check; autoname:Data; naming_rule:Data
-  track_changes:Check
+  + System Manager: read write create delete report print email
+  module:Data !reqd; custom:Check; istable:Check; issingle:Check; is_submittable:Check; autoname:Data; naming_rule:Data
+  track_changes:Check; fields:Table[DocField]; permissions:Table[DocPerm]
+DocField | Core | istable
+  fieldname:Data; label:Data; fieldtype:Data=Data; options:Small Text; reqd:Check; unique:Check; default:Small Text
+  read_only:Check; no_copy:Check; hidden:Check; in_list_view:Check; allow_on_submit:Check; length:Int; precision:Data
+DocPerm | Core | istable
+  role:Link[Role] !reqd; permlevel:Int; if_owner:Check; read:Check=1; write:Check; create:Check; delete:Check
+  submit:Check; cancel:Check; amend:Check; report:Check; export:Check; share:Check; print:Check; email:Check
 Custom Field | Custom | autoname=custom_field
   + System Manager: all
   dt:Link[DocType] !reqd; fieldname:Data; label:Data; fieldtype:Data; options:Small Text; insert_after:Data; reqd:Check
-  unique:Check; no_copy:Check; read_only:Check; default:Text
+  unique:Check; no_copy:Check; read_only:Check; default:Text; length:Int; description:Text; hidden:Check
 Custom DocPerm | Core
   + System Manager: all
   parent:Data; role:Link[Role]; permlevel:Int; read:Check; write:Check; create:Check; delete:Check; submit:Check
@@ -243,15 +288,15 @@ System Settings | Core | issingle
   + System Manager: read write
   time_zone:Data; country:Data; language:Data; allow_error_traceback:Check
 File | Core
-  + Desk User: read write create delete
+  + All: read write create delete
   + System Manager: all
   file_name:Data; file_url:Code; is_private:Check; attached_to_doctype:Data; attached_to_name:Data; content_hash:Data
   file_size:Int; folder:Data
 ToDo | Desk
-  + Desk User: read write create
-  + System Manager: read write create report
-  status:Select[Open/Closed/Cancelled]; priority:Data; description:Text Editor !reqd; allocated_to:Link[User]; date:Date
-  reference_type:Data; reference_name:Data; assigned_by:Data
+  + All: read write create delete print email
+  + System Manager: read write create report print email
+  status:Select[Open/Closed/Cancelled]=Open; priority:Select[High/Medium/Low]=Medium; description:Text Editor !reqd
+  allocated_to:Link[User]; date:Date; color:Color; reference_type:Data; reference_name:Data; assigned_by:Link[User]
 Communication | Core
   + System Manager: read write create delete report email
   subject:Small Text !reqd; content:Text Editor; communication_medium:Data; communication_type:Data
@@ -270,10 +315,10 @@ Currency | Geo | autoname=field:currency_name
   currency_name:Data !reqd; symbol:Data; enabled:Check
 Customer | Selling | autoname=customer
   + Sales User: read write create
-  + Sales Manager: all
-  + System Manager: read write create delete report
-  naming_series:Data; customer_name:Data !reqd; customer_type:Select[Company/Individual]; customer_group:Data
-  territory:Data; tax_id:Data; email_id:Data; mobile_no:Data; disabled:Check
+  + Sales Manager: read
+  + Sales Master Manager: all
+  naming_series:Data; customer_name:Data !reqd; customer_type:Select[Company/Individual/Partnership]=Company
+  customer_group:Data; territory:Data; tax_id:Data; email_id:Data; mobile_no:Data; disabled:Check
 Supplier | Buying | autoname=field:supplier_name
   + System Manager: all
   supplier_name:Data !reqd; supplier_group:Data; tax_id:Data; disabled:Check
@@ -291,25 +336,29 @@ Sales Order | Selling | autoname=naming_series: | is_submittable
   + Sales User: all
   + Sales Manager: all
   + System Manager: read report
-  naming_series:Data; customer:Link[Customer] !reqd; customer_name:Data; transaction_date:Date; delivery_date:Date
+  naming_series:Data=SAL-ORD-.YYYY.-; customer:Link[Customer] !reqd; customer_name:Data; transaction_date:Date
+  delivery_date:Date !allow_on_submit; order_type:Select[/Sales/Maintenance/Shopping Cart]=Sales
   company:Link[Company]; currency:Link[Currency]; items:Table[Sales Order Item] !reqd; total_qty:Float; total:Currency
-  grand_total:Currency; status:Data; po_no:Data; amended_from:Link[Sales Order]
+  grand_total:Currency; status:Data=Draft !allow_on_submit; po_no:Data !allow_on_submit; amended_from:Link[Sales Order]
 Sales Order Item | Selling | istable
   item_code:Link[Item]; item_name:Data; qty:Float; rate:Currency; amount:Currency; delivery_date:Date; warehouse:Data
 Sales Invoice | Accounts | autoname=naming_series: | is_submittable
   + Sales User: all
   + Accounts Manager: all
   + System Manager: read report
-  naming_series:Data; customer:Link[Customer] !reqd; customer_name:Data; posting_date:Date; due_date:Date
+  naming_series:Data=ACC-SINV-.YYYY.-; customer:Link[Customer] !reqd; customer_name:Data; posting_date:Date
+  due_date:Date
   company:Link[Company]; currency:Link[Currency]; items:Table[Sales Invoice Item] !reqd; total_qty:Float; total:Currency
-  grand_total:Currency; outstanding_amount:Currency; status:Data; amended_from:Link[Sales Invoice]
+  grand_total:Currency; outstanding_amount:Currency !allow_on_submit; status:Data=Draft !allow_on_submit
+  amended_from:Link[Sales Invoice]
 Sales Invoice Item | Accounts | istable
   item_code:Link[Item]; item_name:Data; qty:Float; rate:Currency; amount:Currency; sales_order:Link[Sales Order]
 Issue | Support | autoname=naming_series:
   + System Manager: all
   + Support Team: all
-  naming_series:Data; subject:Data !reqd; customer:Link[Customer]; status:Data; priority:Data; opening_date:Date
-Contract | CRM | autoname=naming_series: | is_submittable
+  naming_series:Data=ISS-.YYYY.-; subject:Data !reqd; customer:Link[Customer]; status:Data=Open
+  priority:Data; opening_date:Date
+Contract | CRM | autoname=CON-.YYYY.-.##### | is_submittable
   + System Manager: all
   naming_series:Data; party_type:Data; party_name:Data; status:Data; start_date:Date; end_date:Date; contract_terms:Text
 """

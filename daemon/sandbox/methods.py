@@ -1,85 +1,107 @@
-"""Whitelisted methods: what is reached under /api/method. Each takes the site and the arguments as they came."""
+"""Whitelisted methods under /api/method, and those that read. Others are in writing, administration and mail.
+
+A method is a function of the site and of its arguments by name. As in frappe/__init__.py:call, arguments that it does
+not name are dropped, and a missing one is a TypeError: 500.
+"""
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from daemon.sandbox.query import Listing, page_of
+from daemon.sandbox import documents, rights
+from daemon.sandbox.query import Listing, as_list, page_of
 from daemon.sandbox.replies import FrappeError
-from daemon.sandbox.site import CLEAR_METHOD, VERSIONS, Doc, FrappeSite
-from daemon.sandbox.store import table
+from daemon.sandbox.requests import decoded
+from daemon.sandbox.site import VERSIONS, Doc, FrappeSite
 
-Arguments = Mapping[str, Any]
-Method = Callable[[FrappeSite, Arguments], Any]
-
-METHODS: dict[str, Method] = {}
-GUESTS = {"ping", "frappe.ping", "frappe.client.get_time_zone"}
-"""Methods for those who are not logged in."""
+ALL = ("GET", "POST", "PUT", "DELETE")
+WRITING = ("POST", "PUT")
+NOT_WHITELISTED = {
+    "frappe.utils.now": "frappe.utils.data.now",
+    "frappe.core.doctype.log_settings.log_settings.run_log_clean_up": "",
+    "frappe.model.delete_doc.delete_doc": "",
+    "frappe.get_all": "frappe.get_all",
+}
+"""Functions that are there and may not be called: name as called → as Frappe calls it, where that differs."""
 
 
 class Whole(dict[str, Any]):
     """A body that goes out as it is, without `message` around it."""
 
 
-def method(*names: str) -> Callable[[Method], Method]:
-    def register(function: Method) -> Method:
-        METHODS.update(dict.fromkeys(names, function))
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One whitelisted function."""
+
+    function: Callable[..., Any]
+    verbs: Sequence[str]
+    guests: bool
+    known: frozenset[str]
+    needed: tuple[str, ...]
+    takes_all: bool
+
+    def answer(self, site: FrappeSite, arguments: Mapping[str, Any]) -> Any:
+        missing = [repr(name) for name in self.needed if name not in arguments]
+        if missing:
+            text = f"missing {len(missing)} required positional arguments: {' and '.join(missing)}"
+            raise FrappeError("TypeError", f"{self.function.__name__}() {text}", thrown=False)
+        if self.takes_all:
+            return self.function(site, **arguments)
+        return self.function(site, **{key: value for key, value in arguments.items() if key in self.known})
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(
+    *names: str, verbs: Sequence[str] = ALL, guests: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        _, *parameters = inspect.signature(function).parameters.values()
+        takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters)
+        named = [one for one in parameters if one.kind is not one.VAR_KEYWORD]
+        needed = tuple(one.name for one in named if one.default is one.empty)
+        found = Method(function, verbs, guests, frozenset(one.name for one in named), needed, takes_all)
+        METHODS.update(dict.fromkeys(names, found))
         return function
 
     return register
 
 
-def call(site: FrappeSite, name: str, arguments: Arguments) -> Any:
-    """What the method returns. Raises FrappeError."""
+def call(site: FrappeSite, name: str, arguments: Mapping[str, Any], verb: str) -> Any:
+    """What the method returns. Raises FrappeError as handler.py:execute_cmd and is_whitelisted do."""
     found = METHODS.get(name)
-    if found is None:
-        text = f"Failed to get method for command {name} with {name.rpartition('.')[0]} has no such attribute"
-        raise FrappeError("ValidationError", text)
-    if site.user == "Guest" and name not in GUESTS:
-        raise FrappeError("PermissionError", f"Function {name} is not whitelisted.")
-    return found(site, arguments)
+    if found is None and name not in NOT_WHITELISTED:
+        module, _, last = name.rpartition(".")
+        why = f"module '{module}' has no attribute '{last}'" if module else repr(name)
+        raise FrappeError("ValidationError", f"Failed to get method for command {name} with {why}")
+    if found is None or (site.user == "Guest" and not found.guests):
+        text = "You are not permitted to access this resource. Login to access"
+        function = f"Function <strong>{NOT_WHITELISTED.get(name) or name}</strong> is not whitelisted."
+        raise FrappeError("PermissionError", f"<details><summary>{text}</summary>{function}</details>")
+    if verb not in found.verbs:
+        raise FrappeError("PermissionError", "Not permitted")
+    return found.answer(site, arguments)
 
 
-def decoded(value: Any) -> Any:
-    """frappe.parse_json: text that is JSON becomes what it says."""
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
+# What the site is
 
 
-def needed(arguments: Arguments, *names: str) -> list[Any]:
-    """Raises TypeError as Python does for a missing argument: 500."""
-    missing = [name for name in names if name not in arguments]
-    if missing:
-        raise FrappeError("TypeError", f"missing required argument: {missing[0]!r}", thrown=False)
-    return [arguments[name] for name in names]
-
-
-@method("ping", "frappe.ping")
-def ping(site: FrappeSite, arguments: Arguments) -> str:
+@method("ping", "frappe.ping", guests=True)
+def ping(_: FrappeSite) -> str:
     return "pong"
 
 
 @method("frappe.auth.get_logged_user")
-def get_logged_user(site: FrappeSite, arguments: Arguments) -> str:
+def get_logged_user(site: FrappeSite) -> str:
     return site.user
 
 
-@method("logout", "frappe.auth.logout")
-def logout(site: FrappeSite, arguments: Arguments) -> None:
-    site.store.insert(
-        "Activity Log", {**site.stamps(secrets.token_hex(5)), "subject": "Logged out", "operation": "Logout"}
-    )
-
-
 @method("frappe.utils.change_log.get_versions")
-def get_versions(site: FrappeSite, arguments: Arguments) -> Doc:
+def get_versions(site: FrappeSite) -> Doc:
     erpnext = {"14": "14.92.1", "15": "15.71.1", "16": "16.7.3"}[site.version]
     return {
         "frappe": {"title": "Frappe Framework", "version": VERSIONS[site.version]},
@@ -87,392 +109,179 @@ def get_versions(site: FrappeSite, arguments: Arguments) -> Doc:
     }
 
 
-@method("frappe.client.get_time_zone")
-def get_time_zone(site: FrappeSite, arguments: Arguments) -> Doc:
+@method("frappe.client.get_time_zone", guests=True)
+def get_time_zone(site: FrappeSite) -> Doc:
     return {"time_zone": site.zone.key}
 
 
-# Reading
+@method("frappe.desk.form.load.getdoctype")
+def getdoctype(site: FrappeSite, doctype: str) -> Whole:
+    """The DocType and those of its child tables, custom fields and permissions merged in."""
+    meta = site.doctype(doctype)
+    docs = [meta, *(site.doctypes[one.options] for one in meta.tables)]
+    found = [{**one.as_json(), "permissions": rights.granted(site, one.name)} for one in docs]
+    return Whole(docs=found, user_settings="{}")
 
 
-def listing(site: FrappeSite, doctype: str, arguments: Arguments) -> Listing:
+# Lists
+
+
+def listing(site: FrappeSite, doctype: str, asked: Mapping[str, Any]) -> Listing:
     """Checks the right to read, then what is asked for."""
     meta = site.doctype(doctype)
-    parent = arguments.get("parent")
-    if meta.istable:
-        if not parent and site.user != "Administrator":
-            raise FrappeError("PermissionError", f"Parent DocType is needed to read {doctype}")
-        if parent and doctype not in [one.options for one in site.doctype(parent).tables]:
-            raise FrappeError("PermissionError", f"{parent} does not hold {doctype}")
-        site.require("read", parent or doctype)
-    else:
-        site.require("read", doctype)
-    children = {one.options: site.doctypes[one.options] for one in meta.tables}
-    fields = decoded(arguments.get("fields"))
-    filters, or_filters = decoded(arguments.get("filters")), decoded(arguments.get("or_filters"))
-    if isinstance(filters, str):
-        filters = {"name": filters}
+    _check_list(site, doctype, asked.get("parent"))
+    filters, or_filters = decoded(asked.get("filters")), decoded(asked.get("or_filters"))
     return Listing(
-        meta, site.version, children, fields, filters, or_filters,
-        arguments.get("order_by"), arguments.get("group_by"),
-        page_of(arguments, ("limit_start", "start"), 0), page_of(arguments, ("limit_page_length", "limit"), 20),
+        meta, site.version, site.doctypes, decoded(asked.get("fields")),
+        {"name": filters} if isinstance(filters, str) else filters, or_filters,
+        asked.get("order_by"), asked.get("group_by"),
+        page_of(asked, ("limit_start", "start"), 0), page_of(asked, ("limit_page_length", "limit"), 20),
+        only=rights.visible(site, doctype),
     )  # fmt: skip
 
 
-def rows(site: FrappeSite, doctype: str, arguments: Arguments) -> list[Doc]:
-    """A list. Notification Log shows everybody their own rows only."""
-    asked = listing(site, doctype, arguments)
-    if doctype == "Notification Log" and site.user != "Administrator":
-        asked.filters = [*as_list(asked.filters), ["for_user", "=", site.user]]
-    return site.store.all(asked.sql(), asked.values)
+def _check_list(site: FrappeSite, doctype: str, parent: str | None) -> None:
+    """client.py:check_parent_permission: child rows are read by the right to read what holds them."""
+    if not site.doctype(doctype).istable or (site.user == "Administrator" and not parent):
+        rights.require(site, "read", doctype)
+        return
+    if not parent or doctype not in [one.options for one in site.doctype(parent).tables]:
+        raise FrappeError("PermissionError", thrown=False)
+    rights.require(site, "read", parent)
 
 
-def as_list(filters: Any) -> list[Any]:
-    if isinstance(filters, Mapping):
-        return [[key, *value] if isinstance(value, list) else [key, "=", value] for key, value in filters.items()]
-    return list(filters or ())
+def rows(site: FrappeSite, doctype: str, asked: Mapping[str, Any]) -> list[Any]:
+    """Dicts, or lists where `as_dict` is 0."""
+    wanted = listing(site, doctype, asked)
+    found = site.store.all(wanted.sql(), wanted.values)
+    return found if decoded(asked.get("as_dict", 1)) else [list(row.values()) for row in found]
+
+
+def count(site: FrappeSite, asked: Mapping[str, Any]) -> int:
+    wanted = listing(site, asked["doctype"], asked)
+    sql = wanted.count_sql()
+    return int(site.store.value(sql, wanted.values))
 
 
 @method("frappe.client.get_list")
-def client_get_list(site: FrappeSite, arguments: Arguments) -> list[Doc]:
-    (doctype,) = needed(arguments, "doctype")
-    return rows(site, doctype, {key: value for key, value in arguments.items() if key != "limit"})
+def client_get_list(
+    site: FrappeSite, doctype: str, fields: Any = None, filters: Any = None, group_by: Any = None, order_by: Any = None,
+    limit_start: Any = None, limit_page_length: Any = 20, parent: Any = None, as_dict: Any = 1, or_filters: Any = None,
+) -> list[Any]:  # fmt: skip
+    """Knows `limit_page_length` and not `limit`."""
+    return rows(site, doctype, {
+        "fields": fields, "filters": filters, "group_by": group_by, "order_by": order_by, "limit_start": limit_start,
+        "limit_page_length": limit_page_length, "parent": parent, "as_dict": as_dict, "or_filters": or_filters,
+    })  # fmt: skip
 
 
-@method("frappe.desk.reportview.get_list", "frappe.desk.reportview.get")
-def reportview_get_list(site: FrappeSite, arguments: Arguments) -> Any:
-    """With group_by and aggregate_function a column `_aggregate_column`, in whatever dialect the site has."""
-    (doctype,) = needed(arguments, "doctype")
-    asked = dict(arguments)
+_REPORTVIEW = {
+    "doctype", "fields", "filters", "or_filters", "group_by", "order_by", "limit_start", "limit_page_length", "start",
+    "page_length", "aggregate_function", "aggregate_on_doctype", "aggregate_on_field", "distinct", "with_comment_count",
+    "view", "save_user_settings", "parent", "as_dict", "limit",
+}  # fmt: skip
+
+
+@method("frappe.desk.reportview.get_list")
+def reportview_get_list(site: FrappeSite, doctype: str, **asked: Any) -> list[Any]:
+    """With group_by and aggregate_function a column `_aggregate_column`, in whatever dialect the site has.
+
+    Every parameter is handed to the query (reportview.py:execute): one that it does not know is a TypeError.
+    """
+    for name in asked.keys() - _REPORTVIEW:
+        text = f"DatabaseQuery.execute() got an unexpected keyword argument '{name}'"
+        raise FrappeError("TypeError", text, thrown=False)
     function = asked.pop("aggregate_function", None)
     if asked.get("group_by") and function:
         column = asked.pop("aggregate_on_field", None) or "name"
         sixteen = {str(function).upper(): column, "as": "_aggregate_column"}
         added = sixteen if site.version == "16" else f"{function}({column}) as _aggregate_column"
         asked["fields"] = [*(decoded(asked.get("fields")) or []), added]
+    if "page_length" in asked:
+        asked["limit_page_length"] = asked.pop("page_length")
     return rows(site, doctype, asked)
 
 
+@method("frappe.desk.reportview.get")
+def reportview_get(site: FrappeSite, doctype: str, **asked: Any) -> Doc | list[Any]:
+    """`{"keys", "values"}`, or `[]` where nothing is found (reportview.py:compress)."""
+    found = reportview_get_list(site, doctype, **asked)
+    if not found:
+        return []
+    return {"keys": list(found[0]), "values": [list(row.values()) for row in found], "user_info": {}}
+
+
 @method("frappe.desk.reportview.get_count")
-def reportview_get_count(site: FrappeSite, arguments: Arguments) -> int:
+def reportview_get_count(site: FrappeSite, doctype: str, filters: Any = None, or_filters: Any = None) -> int:
     """14 and 15 take a DocType whose name holds a word of SQL for a sub-query (db_query.py:sanitize_fields)."""
-    (doctype,) = needed(arguments, "doctype")
     words = ("select", "create", "insert", "delete", "drop", "update", "case", "show")
     if site.version != "16" and any(word in doctype.lower() for word in words):
         raise FrappeError("DataError", "Use of sub-query or function is restricted")
-    return count(site, arguments)
-
-
-def count(site: FrappeSite, arguments: Arguments) -> int:
-    asked = listing(site, arguments["doctype"], arguments)
-    sql = asked.count_sql()
-    return int(site.store.value(sql, asked.values))
+    return count(site, {"doctype": doctype, "filters": filters, "or_filters": or_filters})
 
 
 @method("frappe.client.get_count")
-def client_get_count(site: FrappeSite, arguments: Arguments) -> int:
+def client_get_count(site: FrappeSite, doctype: str, filters: Any = None) -> int:
     """Checks no permission on 14 and 15."""
     user = site.user
     try:
         if site.version != "16":
             site.user = "Administrator"
-        return count(site, arguments)
+        return count(site, {"doctype": doctype, "filters": filters})
     finally:
         site.user = user
 
 
+# Documents
+
+
 @method("frappe.client.get")
-def client_get(site: FrappeSite, arguments: Arguments) -> Doc:
-    (doctype,) = needed(arguments, "doctype")
-    name = arguments.get("name") or first(site, doctype, arguments.get("filters"))
-    doc = site.load(doctype, name)
-    if not (doctype == "User" and doc["name"] == site.user):
-        site.require("read", doctype, doc["name"])
-    return doc
+def client_get(site: FrappeSite, doctype: str, name: Any = None, filters: Any = None) -> Doc:
+    return documents.read(site, doctype, name or _first(site, doctype, filters))
 
 
-def first(site: FrappeSite, doctype: str, filters: Any) -> Any:
+def _first(site: FrappeSite, doctype: str, filters: Any) -> Any:
     if site.doctype(doctype).issingle:
         return doctype
     found = rows(site, doctype, {"filters": filters, "limit_page_length": 1})
     if not found:
-        raise FrappeError("DoesNotExistError", f"{doctype} not found", title="Not Found")
+        raise FrappeError("DoesNotExistError", f"{doctype} not found")
     return found[0]["name"]
 
 
 @method("frappe.client.get_value")
-def client_get_value(site: FrappeSite, arguments: Arguments) -> Doc:
-    doctype, fieldname = needed(arguments, "doctype", "fieldname")
+def client_get_value(site: FrappeSite, doctype: str, fieldname: Any, filters: Any = None, parent: Any = None) -> Doc:
     fields = decoded(fieldname)
     fields = [fields] if isinstance(fields, str) else fields
-    asked = {"fields": fields, "filters": arguments.get("filters"), "parent": arguments.get("parent")}
-    found = rows(site, doctype, {**asked, "limit_page_length": 1})
+    rights.require(site, "read", parent or doctype)
+    if site.doctype(doctype).issingle:
+        doc = documents.load(site, doctype, doctype)
+        return {one: doc.get(one) for one in fields}
+    asked = {"fields": fields, "filters": filters, "parent": parent, "limit_page_length": 1}
+    found = rows(site, doctype, asked)
     return found[0] if found else {}
 
 
 @method("frappe.client.get_single_value")
-def client_get_single_value(site: FrappeSite, arguments: Arguments) -> Any:
-    doctype, fieldname = needed(arguments, "doctype", "field")
-    site.require("read", doctype)
-    return site.load(doctype, doctype).get(fieldname)
+def client_get_single_value(site: FrappeSite, doctype: str, field: str) -> Any:
+    rights.require(site, "read", doctype)
+    return documents.load(site, doctype, doctype).get(field)
 
 
 @method("frappe.client.has_permission")
-def client_has_permission(site: FrappeSite, arguments: Arguments) -> Doc:
-    doctype, name = needed(arguments, "doctype", "docname")
-    site.load(doctype, name)
-    return {"has_permission": site.may(arguments.get("perm_type", "read"), doctype)}
+def client_has_permission(site: FrappeSite, doctype: str, docname: str, perm_type: str = "read") -> Doc:
+    """Of a document that is not there: 404."""
+    row = site.store.get(doctype, docname)
+    if row is None:
+        raise FrappeError("DoesNotExistError", f"{doctype} {docname} not found")
+    return {"has_permission": rights.may(site, perm_type, doctype, row)}
 
 
-@method("frappe.desk.form.load.getdoctype")
-def getdoctype(site: FrappeSite, arguments: Arguments) -> Whole:
-    (doctype,) = needed(arguments, "doctype")
-    meta = site.doctype(doctype)
-    docs = [meta, *(site.doctypes[one.options] for one in meta.tables)]
-    found = [{**one.as_json(), "permissions": site.permissions(one.name)} for one in docs]
-    return Whole(docs=found, user_settings="{}")
+@method("frappe.client.get_doc_permissions")
+def client_get_doc_permissions(site: FrappeSite, doctype: str, docname: str) -> Doc:
+    row = site.store.get(doctype, docname)
+    kinds = ("read", "write", "create", "delete", "submit", "cancel", "amend", "print", "email", "report", "share")
+    return {"permissions": {kind: int(rights.may(site, kind, doctype, row)) for kind in kinds}}
 
 
-# Writing
-
-
-@method("frappe.client.insert")
-def client_insert(site: FrappeSite, arguments: Arguments) -> Doc:
-    return site.insert(decoded(needed(arguments, "doc")[0]))
-
-
-@method("frappe.client.insert_many")
-def client_insert_many(site: FrappeSite, arguments: Arguments) -> list[str]:
-    docs = decoded(needed(arguments, "docs")[0])
-    if len(docs) > 200:
-        raise FrappeError("ValidationError", "Only 200 inserts allowed in one request")
-    return [site.insert(doc)["name"] for doc in docs]
-
-
-@method("frappe.client.save")
-def client_save(site: FrappeSite, arguments: Arguments) -> Doc:
-    doc = decoded(needed(arguments, "doc")[0])
-    return site.update(doc["doctype"], doc["name"], {"modified": "missing", **doc})
-
-
-@method("frappe.client.submit")
-def client_submit(site: FrappeSite, arguments: Arguments) -> Doc:
-    doc = decoded(needed(arguments, "doc")[0])
-    return site.update(doc["doctype"], doc["name"], {"modified": "missing", **doc, "docstatus": 1})
-
-
-@method("frappe.client.cancel")
-def client_cancel(site: FrappeSite, arguments: Arguments) -> Doc:
-    doctype, name = needed(arguments, "doctype", "name")
-    return site.update(doctype, name, {"docstatus": 2})
-
-
-@method("frappe.client.delete")
-def client_delete(site: FrappeSite, arguments: Arguments) -> None:
-    doctype, name = needed(arguments, "doctype", "name")
-    site.delete(doctype, str(name))
-
-
-@method("frappe.client.set_value")
-def client_set_value(site: FrappeSite, arguments: Arguments) -> Doc:
-    doctype, name, fieldname = needed(arguments, "doctype", "name", "fieldname")
-    values = decoded(fieldname)
-    if not isinstance(values, dict):
-        values = {fieldname: arguments.get("value")}
-    return site.update(doctype, name, {key: value or "" for key, value in values.items()})
-
-
-@method("frappe.client.bulk_update")
-def client_bulk_update(site: FrappeSite, arguments: Arguments) -> Doc:
-    docs = needed(arguments, "docs")[0]
-    if not isinstance(docs, str):
-        kind = "FrappeTypeError" if site.version == "16" else "TypeError"
-        raise FrappeError(
-            kind, "the JSON object must be str, bytes or bytearray, not list", thrown=site.version == "16"
-        )
-    failed = []
-    for doc in json.loads(docs):
-        values = {key: value for key, value in doc.items() if key not in ("doctype", "docname")}
-        try:
-            site.update(doc["doctype"], doc["docname"], values)
-        except FrappeError as error:
-            failed.append({"doc": doc, "exc": f"frappe.exceptions.{error.exc_type}: {error.message}"})
-    return {"failed_docs": failed}
-
-
-@method("frappe.desk.reportview.delete_items")
-def delete_items(site: FrappeSite, arguments: Arguments) -> None:
-    """Up to ten now, each committed or undone by itself; more in the background. What failed shows in messages only."""
-    items, doctype = needed(arguments, "items", "doctype")
-    if not isinstance(items, str):
-        raise FrappeError("TypeError", "the JSON object must be str, bytes or bytearray, not list", thrown=False)
-    names = sorted(json.loads(items), reverse=True)
-    if len(names) <= 10:
-        delete_bulk(site, doctype, names)
-        return
-    user = site.user
-
-    def job() -> None:
-        site.user = user
-        delete_bulk(site, doctype, names)
-
-    site.enqueue(job)
-
-
-def delete_bulk(site: FrappeSite, doctype: str, items: list[Any]) -> None:
-    """Each item is a name or, as frappe.delete_doc takes it, a list of names; it goes whole or not at all."""
-    failed = [item for item in items if not delete_item(site, doctype, item)]
-    if len(failed) == len(items) and any(isinstance(item, list) for item in failed):
-        raise FrappeError("TypeError", "sequence item 0: expected str instance, list found", thrown=False)
-
-
-def delete_item(site: FrappeSite, doctype: str, item: Any) -> bool:
-    """False where it was undone. A missing document ends a list without an error."""
-    for name in item if isinstance(item, list) else [item]:
-        try:
-            site.delete(doctype, str(name))
-        except FrappeError as error:
-            if error.exc_type == "DoesNotExistError":
-                break
-            site.store.rollback()
-            site.messages.append(error.message)
-            return False
-    site.store.commit()
-    return True
-
-
-@method("frappe.desk.doctype.bulk_update.bulk_update.submit_cancel_or_update_docs")
-def submit_cancel_or_update_docs(site: FrappeSite, arguments: Arguments) -> list[str] | None:
-    doctype, docnames, action = needed(arguments, "doctype", "docnames", "action")
-    names = decoded(docnames)
-    if len(names) > 500:
-        raise FrappeError(
-            "ValidationError", "Bulk operations only support up to 500 documents.", title="Too Many Documents"
-        )
-    values = (
-        {"submit": {"docstatus": 1}, "cancel": {"docstatus": 2}}.get(action) or decoded(arguments.get("data")) or {}
-    )
-
-    def work() -> list[str]:
-        failed = []
-        for name in names:
-            try:
-                site.update(doctype, name, values)
-                site.store.commit()
-            except FrappeError:
-                site.store.rollback()
-                failed.append(name)
-        return failed
-
-    if len(names) < 20:
-        return work()
-    site.enqueue(lambda: void(work()))
-    return None
-
-
-def void(_: Any) -> None:
-    """Jobs return nothing."""
-
-
-# Logs
-
-
-@method("frappe.core.doctype.scheduled_job_type.scheduled_job_type.execute_event")
-def execute_event(site: FrappeSite, arguments: Arguments) -> None:
-    """Enqueue the job now, unless it is queued already; its log tells how it ended."""
-    site.require("write", "Scheduled Job Type")
-    doc = decoded(needed(arguments, "doc")[0])
-    job = site.load("Scheduled Job Type", doc["name"])
-    if job["method"] == CLEAR_METHOD and not site.config.get("clean_up_queued"):
-        site.config["clean_up_queued"] = True
-        site.enqueue(lambda: run_scheduled(site, job["name"]))
-
-
-def run_scheduled(site: FrappeSite, name: str) -> None:
-    site.config["clean_up_queued"] = False
-    error = site.config.get("clean_up_fails")
-    if not error:
-        site.clear_logs()
-    facts = {"scheduled_job_type": name, "status": "Failed" if error else "Complete", "details": error or ""}
-    site.store.insert("Scheduled Job Log", {**site.stamps(secrets.token_hex(5)), **facts})
-
-
-@method("frappe.core.doctype.error_log.error_log.clear_error_logs")
-def clear_error_logs(site: FrappeSite, arguments: Arguments) -> None:
-    if "System Manager" not in site.roles():
-        raise FrappeError("PermissionError", "Not permitted")
-    site.store.run(f"DELETE FROM {table('Error Log')}")
-
-
-@method("frappe.core.doctype.deleted_document.deleted_document.restore")
-def restore(site: FrappeSite, arguments: Arguments) -> None:
-    """A hash-named document comes back under a new name, which the Deleted Document then tells."""
-    (name,) = needed(arguments, "name")
-    deleted = site.load("Deleted Document", name)
-    if deleted["restored"]:
-        raise FrappeError("ValidationError", f"Document {deleted['deleted_name']} Already Restored")
-    restored = site.insert({**json.loads(deleted["data"]), "docstatus": 0}, named=True)
-    site.store.update("Deleted Document", name, {"restored": 1, "new_name": restored["name"]})
-
-
-# Permissions
-
-
-@method("frappe.core.page.permission_manager.permission_manager.add")
-def permission_add(site: FrappeSite, arguments: Arguments) -> None:
-    """The first change of a DocType copies its standard permissions to Custom DocPerm."""
-    parent, role = needed(arguments, "parent", "role")
-    site.require("write", "Custom DocPerm")
-    standard = site.doctype(parent).permissions
-    if site.permissions(parent) is standard:
-        for row in standard:
-            insert_permission(site, parent, row)
-    insert_permission(site, parent, {"role": role, "read": 1})
-
-
-def insert_permission(site: FrappeSite, parent: str, row: Mapping[str, Any]) -> None:
-    columns = site.store.columns("Custom DocPerm")
-    values = {key: value for key, value in row.items() if key in columns and key != "name"}
-    site.store.insert("Custom DocPerm", {**site.stamps(secrets.token_hex(5)), **values, "parent": parent})
-
-
-@method("frappe.core.page.permission_manager.permission_manager.update")
-def permission_update(site: FrappeSite, arguments: Arguments) -> str:
-    doctype, role, ptype = needed(arguments, "doctype", "role", "ptype")
-    site.require("write", "Custom DocPerm")
-    for row in site.permissions(doctype):
-        if row["role"] == role and row.get("name"):
-            site.store.update("Custom DocPerm", row["name"], {ptype: int(arguments.get("value") or 0)})
-    return "refresh"
-
-
-# Mail
-
-
-@method("frappe.core.doctype.communication.email.make")
-def make_email(site: FrappeSite, arguments: Arguments) -> Doc:
-    """A Communication and, with send_email, a row of Email Queue and a mail in the outbox."""
-    recipients = decoded(arguments.get("recipients")) or []
-    listed = recipients if isinstance(recipients, list) else [part.strip() for part in recipients.split(",")]
-    subject, content = arguments.get("subject"), arguments.get("content") or ""
-    facts = {
-        "subject": subject,
-        "content": content,
-        "communication_type": "Communication",
-        "communication_medium": "Email",
-    }
-    whose = {"recipients": ", ".join(listed), "sender": site.user, "sent_or_received": "Sent"}
-    name = secrets.token_hex(5)
-    site.store.insert("Communication", {**site.stamps(name), **facts, **whose})
-    if int(decoded(arguments.get("send_email")) or 0):
-        if site.config.get("mute_emails") == "no account":
-            raise FrappeError("OutgoingEmailError", "Please setup default outgoing Email Account")
-        queued = secrets.token_hex(5)
-        row = {"sender": site.user, "status": "Not Sent", "communication": name, "message": content}
-        site.store.insert("Email Queue", {**site.stamps(queued), **row})
-        for idx, address in enumerate(listed, 1):
-            parent = {"parent": queued, "parenttype": "Email Queue", "parentfield": "recipients", "idx": idx}
-            one = {**site.stamps(secrets.token_hex(5)), **parent, "recipient": address, "status": "Not Sent"}
-            site.store.insert("Email Queue Recipient", one)
-        site.outbox.append({"recipients": listed, "subject": subject, "content": content, "communication": name})
-    return {"name": name, "emails_not_sent_to": ""}
+__all__ = ["METHODS", "Whole", "as_list", "call", "count", "method", "rows"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,13 +15,14 @@ STATUS = {
 }  # fmt: skip
 """frappe/exceptions.py `http_status_code`; whatever is not here is a ValidationError: 417."""
 
-_BUILTIN = {"TypeError", "KeyError", "RuntimeError"}
+_MODULES = {"TypeError": "", "KeyError": "", "RuntimeError": "", "OperationalError": "pymysql.err.",
+            "JSONDecodeError": "json.decoder."}  # fmt: skip
 
 
 class FrappeError(Exception):
     """An exception on the site. `thrown`: by frappe.throw, which leaves a message for people."""
 
-    def __init__(self, exc_type: str, message: str, *, title: str = "Message", thrown: bool = True) -> None:
+    def __init__(self, exc_type: str, message: str = "", *, title: str = "Message", thrown: bool = True) -> None:
         super().__init__(message)
         self.exc_type, self.message, self.title, self.thrown = exc_type, message, title, thrown
 
@@ -28,9 +30,15 @@ class FrappeError(Exception):
     def status(self) -> int:
         return STATUS.get(self.exc_type, 417)
 
-    def server_message(self) -> str:
-        facts = {"message": self.message, "title": self.title, "indicator": "red", "raise_exception": 1}
-        return json.dumps(facts)
+    @property
+    def last_line(self) -> str:
+        """Of its traceback."""
+        name = _MODULES.get(self.exc_type, "frappe.exceptions.") + self.exc_type
+        return f"{name}: {self.message}" if self.message else name
+
+    def notice(self) -> dict[str, Any]:
+        """What frappe.throw leaves in the message log."""
+        return {"message": self.message, "title": self.title, "indicator": "red", "raise_exception": 1}
 
 
 @dataclass(slots=True)
@@ -54,27 +62,31 @@ def page(status: int, title: str) -> Answer:
     return Answer(text.encode(), status, media="text/html; charset=utf-8")
 
 
-def refusal(error: FrappeError, version: str, *, v2: bool, system_user: bool, tracebacks: bool) -> Answer:
+def noted(answer: Answer, notices: Sequence[dict[str, Any]], *, v2: bool) -> Answer:
+    """`answer` with what the request had to say to people: a JSON text of JSON texts, on v2 a list."""
+    if notices and isinstance(answer.body, dict):
+        answer.body |= {"messages": notices} if v2 else {"_server_messages": json.dumps([*map(json.dumps, notices)])}
+    return answer
+
+
+def refusal(
+    error: FrappeError, version: str, notices: Sequence[dict[str, Any]], *, v2: bool, system_user: bool, shown: bool
+) -> Answer:
     """The reply for `error` (frappe/utils/response.py:report_error).
 
-    14 tells exc_type only of what was thrown; 16 shows tracebacks to system users alone; a 404 never has one.
+    `notices`: messages from before it. `shown`: System Settings allow_error_traceback. 14 tells exc_type only of what
+    was thrown; 16 shows tracebacks to system users alone; a 404 never has one.
     """
-    prefix = "" if error.exc_type in _BUILTIN else "frappe.exceptions."
-    last_line = f"{prefix}{error.exc_type}: {error.message}"
-    shown = tracebacks and error.status != 404 and (version != "16" or system_user)
+    shown = shown and error.status != 404 and (version != "16" or system_user)
+    trace = f"Traceback (most recent call last):\n  …\n{error.last_line}\n"
     if v2:
         entry: dict[str, Any] = {"type": error.exc_type}
-        if error.thrown:
-            entry |= {"message": error.message, "title": error.title}
-        if shown:
-            entry["exception"] = last_line
-        return Answer({"errors": [entry]}, error.status)
-    body: dict[str, Any] = {}
-    if shown:
-        body["exception"] = last_line
-        body["exc"] = json.dumps([f"Traceback (most recent call last):\n  …\n{last_line}\n"])
+        entry |= {"exception": trace} if shown else {}
+        said = error.notice() if error.thrown else notices[-1] if notices else {}
+        return Answer(
+            {"errors": [entry | {key: one for key, one in said.items() if key != "raise_exception"}]}, error.status
+        )
+    body: dict[str, Any] = {"exception": error.last_line, "exc": json.dumps([trace])} if shown else {}
     if version != "14" or error.thrown:
         body["exc_type"] = error.exc_type
-    if error.thrown:
-        body["_server_messages"] = json.dumps([error.server_message()])
-    return Answer(body, error.status)
+    return noted(Answer(body, error.status), [*notices, *([error.notice()] if error.thrown else [])], v2=False)

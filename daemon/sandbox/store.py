@@ -13,6 +13,7 @@ from daemon.sandbox.doctypes import NUMBERS, DocType
 
 STANDARD = ("name", "creation", "modified", "modified_by", "owner", "docstatus", "idx")
 CHILD = ("parent", "parentfield", "parenttype")
+OPTIONAL = ("_user_tags", "_comments", "_assign", "_liked_by")
 
 
 def quote(name: str) -> str:
@@ -35,36 +36,34 @@ class Store:
             # A killed process loses nothing that it has written; only a power cut would.
             self._db.execute("PRAGMA synchronous=OFF")
         self._db.execute("PRAGMA case_sensitive_like=OFF")
-        self._depth = 0
+        self._db.execute("CREATE TABLE IF NOT EXISTS series (name TEXT PRIMARY KEY, current INTEGER)")
+        self._db.execute("CREATE TABLE IF NOT EXISTS contents (url TEXT PRIMARY KEY, content BLOB)")
+        self._stays: list[tuple[str, Sequence[Any]]] = []
 
     def close(self) -> None:
         with self.lock:
             self._db.close()
 
     def create(self, doctype: DocType) -> None:
-        """The table, or the columns that it lacks."""
-        own = [(field.name, NUMBERS.get(field.type, "TEXT")) for field in doctype.columns]
-        standard = [*STANDARD, *(CHILD if doctype.istable else ("_user_tags", "_comments", "_assign", "_liked_by"))]
-        kinds = {"docstatus": "INTEGER DEFAULT 0", "idx": "INTEGER DEFAULT 0", "name": "TEXT PRIMARY KEY"}
-        columns = [(name, kinds.get(name, "TEXT")) for name in standard] + own
+        """The table, or the columns that it lacks. Text is compared without case, as utf8mb4_unicode_ci does."""
+        name = table(doctype.name)
         with self.lock:
-            listed = ", ".join(f"{quote(name)} {kind}" for name, kind in columns)
-            self._db.execute(f"CREATE TABLE IF NOT EXISTS {table(doctype.name)} ({listed})")
-            for name, kind in columns:
-                if name not in self.columns(doctype.name):
-                    self._db.execute(f"ALTER TABLE {table(doctype.name)} ADD COLUMN {quote(name)} {kind}")
+            listed = ", ".join(f"{quote(column)} {kind}" for column, kind in _columns(doctype))
+            self._db.execute(f"CREATE TABLE IF NOT EXISTS {name} ({listed})")
+            there = self.columns(doctype.name)
+            for column, kind in _columns(doctype):
+                if column not in there:
+                    self._db.execute(f"ALTER TABLE {name} ADD COLUMN {quote(column)} {kind}")
             for field in doctype.columns:
                 if field.flags.get("unique"):
                     index = quote(f"unique {doctype.name} {field.name}")
-                    column = quote(field.name)
-                    self._db.execute(f"CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table(doctype.name)} ({column})")
-            if doctype.istable:
-                parents = quote(f"parent {doctype.name}")
-                self._db.execute(f"CREATE INDEX IF NOT EXISTS {parents} ON {table(doctype.name)} (parent)")
-            else:
-                for column in ("creation", "modified"):
-                    index = quote(f"{column} {doctype.name}")
-                    self._db.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {table(doctype.name)} ({column}, name)")
+                    self._db.execute(f"CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {name} ({quote(field.name)})")
+            for columns in ("parent",) if doctype.istable else ("creation, name", "modified, name"):
+                index = quote(f"{columns.partition(',')[0]} {doctype.name}")
+                self._db.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {name} ({columns})")
+
+    def drop(self, doctype: str) -> None:
+        self.run(f"DROP TABLE IF EXISTS {table(doctype)}")
 
     def columns(self, doctype: str) -> set[str]:
         return {row["name"] for row in self._db.execute(f"PRAGMA table_info({table(doctype)})")}
@@ -77,7 +76,7 @@ class Store:
             try:
                 yield
             except BaseException:
-                self._end("ROLLBACK")
+                self._undo("ROLLBACK")
                 raise
             self._end("COMMIT")
 
@@ -87,12 +86,22 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
 
     def rollback(self) -> None:
-        self._end("ROLLBACK")
+        self._undo("ROLLBACK")
         self._db.execute("BEGIN IMMEDIATE")
 
     def _end(self, how: str) -> None:
+        self._stays.clear()
         if self._db.in_transaction:
             self._db.execute(how)
+
+    def _undo(self, how: str) -> None:
+        """Roll back all but what tables without transactions have done (Error Log is a MyISAM table)."""
+        stays = self._stays
+        self._stays = []
+        if self._db.in_transaction:
+            self._db.execute(how)
+        for sql, values in stays:
+            self._db.execute(sql, values)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -100,10 +109,15 @@ class Store:
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK TO one")
+            self._undo("ROLLBACK TO one")
             raise
         finally:
             self._db.execute("RELEASE one")
+
+    def run_for_good(self, sql: str, values: Sequence[Any]) -> None:
+        """A statement that no rollback undoes."""
+        self._stays.append((sql, values))
+        self.run(sql, values)
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         with self.lock:
@@ -138,3 +152,20 @@ class Store:
     def update(self, doctype: str, name: str, values: Mapping[str, Any]) -> None:
         sets = ", ".join(f"{quote(column)} = ?" for column in values)
         self.run(f"UPDATE {table(doctype)} SET {sets} WHERE name = ?", [*values.values(), name])
+
+    def next_of(self, series: str) -> int:
+        """The next number of a naming series (model/naming.py:getseries)."""
+        self.run("INSERT INTO series VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET current = current + 1", (series,))
+        return int(self.value("SELECT current FROM series WHERE name = ?", (series,)))
+
+
+def _columns(doctype: DocType) -> list[tuple[str, str]]:
+    """(name, SQL type) of each column. Numbers are never empty."""
+    standard = [*STANDARD, *(CHILD if doctype.istable else OPTIONAL)]
+    kinds = {"docstatus": "INTEGER DEFAULT 0", "idx": "INTEGER DEFAULT 0", "name": "TEXT COLLATE NOCASE PRIMARY KEY"}
+    own = [(one.name, f"{NUMBERS[one.type]} DEFAULT 0" if one.type in NUMBERS else _TEXT) for one in doctype.columns]
+    named = {name for name, _ in own}
+    return [(name, kinds.get(name, _TEXT)) for name in standard if name not in named] + own
+
+
+_TEXT = "TEXT COLLATE NOCASE"

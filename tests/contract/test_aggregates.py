@@ -9,7 +9,7 @@ from .conftest import ADMINISTRATOR
 
 @pytest.fixture(scope="module")
 def mark(shared):
-    mark = "contract-sums-" + secrets.token_hex(4)
+    mark = f"fd-contract-{secrets.token_hex(4)}"
     docs = [{"doctype": "ToDo", "description": f"{mark} {n}", "priority": "Low" if n < 3 else "High"} for n in range(5)]
     names = shared.call("frappe.client.insert_many", docs=docs, user=ADMINISTRATOR).value
     yield mark

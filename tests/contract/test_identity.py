@@ -66,9 +66,9 @@ def test_time_zone(site):
 
 @pytest.mark.parametrize("path", ["/api/nonsense", "/api/resource", "/api/resource/ToDo//x"])
 def test_an_unknown_path_under_api_is_404_in_json(site, path):
-    """api/__init__.py:handle raises DoesNotExistError for what matches no route."""
+    """api/__init__.py:handle raises DoesNotExistError for what matches no route; 14 then has nothing to tell."""
     reply = site.get(path)
-    assert (reply.status, reply.kind) == (404, "DoesNotExistError")
+    assert (reply.status, reply.kind) == (404, "" if site.major == 14 else "DoesNotExistError")
 
 
 def test_an_unknown_doctype_is_404(site):
@@ -97,7 +97,7 @@ def test_a_wrong_verb_is_405_in_html(site):
 
 def test_patch_of_a_document_is_for_v2(site):
     """v1 has no rule for it: 404."""
-    assert site.ask("PATCH", "/api/resource/ToDo/x").status == (405 if site.major == 14 else 404)
+    assert site.ask("PATCH", "/api/resource/ToDo/x").status == 404
 
 
 def test_v1_is_an_alias_from_15_on(site):

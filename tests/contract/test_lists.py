@@ -1,6 +1,7 @@
 """What a list is: fields, conditions, order and limits, over REST and over RPC."""
 
 import json
+import secrets
 
 import pytest
 
@@ -12,7 +13,7 @@ NUMBER = 23
 @pytest.fixture(scope="module")
 def todos(shared):
     """23 ToDos whose descriptions begin with one mark: priorities in turn, dates one day apart, each fifth of nothing."""
-    mark = "contract-lists-" + __import__("secrets").token_hex(4)
+    mark = f"fd-contract-{secrets.token_hex(4)}"
     docs = [
         {
             "doctype": "ToDo",

@@ -1,0 +1,82 @@
+"""Whitelisted methods of those who run a site: logs, scheduled jobs, deleted documents, permissions."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from daemon.sandbox import documents, retention, rights
+from daemon.sandbox.methods import method
+from daemon.sandbox.replies import FrappeError
+from daemon.sandbox.requests import decoded
+from daemon.sandbox.site import Doc, FrappeSite
+from daemon.sandbox.store import table
+
+
+@method("logout", "frappe.auth.logout", guests=True)
+def logout(site: FrappeSite) -> None:
+    """Leaves an Activity Log, with an API key, too (sessions.py:delete_session)."""
+    facts = {"subject": f"{site.user} logged out", "operation": "Logout", "status": "Success", "user": site.user}
+    site.store.insert("Activity Log", {**site.stamps(secrets.token_hex(5)), **facts})
+
+
+@method("frappe.core.doctype.scheduled_job_type.scheduled_job_type.execute_event")
+def execute_event(site: FrappeSite, doc: Any) -> Doc:
+    """Enqueue the job now, unless it waits already; its log tells how it ended. `doc`: a JSON text."""
+    rights.only_system_manager(site)
+    asked = json.loads(doc)
+    retention.execute(site, documents.load(site, "Scheduled Job Type", asked["name"]))
+    return dict(asked)
+
+
+@method("frappe.core.doctype.error_log.error_log.clear_error_logs")
+def clear_error_logs(site: FrappeSite) -> None:
+    """TRUNCATE."""
+    rights.only_system_manager(site)
+    site.store.run(f"DELETE FROM {table('Error Log')}")
+
+
+@method("frappe.core.doctype.deleted_document.deleted_document.restore")
+def restore(site: FrappeSite, name: str) -> None:
+    """A hash-named document comes back under a new name, which the Deleted Document then tells."""
+    rights.only_system_manager(site)
+    deleted = documents.load(site, "Deleted Document", name)
+    if deleted["restored"]:
+        raise FrappeError("ValidationError", f"Document {deleted['deleted_name']} Already Restored")
+    restored = documents.insert(site, {**json.loads(deleted["data"]), "docstatus": 0})
+    site.store.update("Deleted Document", name, {"restored": 1, "new_name": restored["name"]})
+    site.say("Document Restored")
+
+
+# Permissions: core/page/permission_manager/permission_manager.py
+
+
+@method("frappe.core.page.permission_manager.permission_manager.add")
+def permission_add(site: FrappeSite, parent: str, role: str, permlevel: Any = 0) -> None:
+    """The first change of a DocType copies its standard permissions to Custom DocPerm."""
+    rights.only_system_manager(site)
+    standard = site.doctype(parent).permissions
+    if rights.granted(site, parent) is standard:
+        for row in standard:
+            _insert_permission(site, parent, row)
+    _insert_permission(site, parent, {"role": role, "read": 1, "permlevel": int(permlevel or 0)})
+
+
+def _insert_permission(site: FrappeSite, parent: str, row: Mapping[str, Any]) -> None:
+    columns = {one.name for one in site.doctype("Custom DocPerm").columns}
+    values = {key: value for key, value in row.items() if key in columns}
+    site.store.insert("Custom DocPerm", {**site.stamps(secrets.token_hex(5)), **values, "parent": parent})
+
+
+@method("frappe.core.page.permission_manager.permission_manager.update")
+def permission_update(
+    site: FrappeSite, doctype: str, role: str, permlevel: Any, ptype: str, value: Any = None
+) -> str | None:
+    """ "refresh" is for the page."""
+    rights.only_system_manager(site)
+    for row in rights.granted(site, doctype):
+        if row["role"] == role and int(row.get("permlevel") or 0) == int(permlevel) and row.get("name"):
+            site.store.update("Custom DocPerm", row["name"], {ptype: int(decoded(value) or 0)})
+    return "refresh"
