@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--real-doctype", default="Error Log", help="whose rows may be deleted on the real site")
     parser.add_argument("--real-days", type=int, default=30, help="only rows older than these days")
     parser.add_argument("--real-rows", type=int, default=1000, help="rows of the row by row clean-up there")
+    parser.add_argument("--real-rounds", type=int, default=3, help="how often the ways take turns there")
     asked = parser.parse_args()
     parts: dict[str, Callable[[], Iterator[Figure]]] = {
         "cleanup": lambda: cleanups.figures(asked.rows),
@@ -29,7 +30,7 @@ def main() -> None:
         "request": requests.figures,
         "start": process.start_up,
         "idle": process.idle,
-        "real": lambda: real.figures(asked.real_doctype, asked.real_days, asked.real_rows),
+        "real": lambda: real.figures(asked.real_doctype, asked.real_days, asked.real_rows, asked.real_rounds),
     }
     facts, found, notes = machine(), [], []
     for name in asked.only or parts:
