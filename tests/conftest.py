@@ -7,12 +7,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from daemon import config
 from daemon.app import App
 from daemon.runner import Order
 from daemon.sandbox import Sandbox
+
+# A loaded machine is slow, which disproves nothing.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 class FakeClock:

@@ -84,7 +84,7 @@ def test_an_item_that_fails_leaves_the_others_deleted(site, mark):
     """One transaction each; 200 all the same."""
     names = [site.make("Role", role_name=f"{mark} {letter}")["name"] for letter in "abc"]
     doctype = {
-        "name": mark, "module": "Custom", "custom": 1, "fields": [{"fieldname": "title", "fieldtype": "Data", "label": "T"}],
+        "name": mark, "module": "Custom", "custom": 1, "fields": [{"fieldname": "title", "fieldtype": "Data"}],
         "permissions": [{"role": names[1], "read": 1}],
     }  # fmt: skip
     site.make("DocType", **doctype)
@@ -192,7 +192,7 @@ def test_v2_bulk_endpoints(site, mark):
 
 
 def test_a_full_queue_refuses_deletes(site, mark):
-    """delete_doc enqueues a job each: QueueOverloaded 503 on 15 and 16; Error Log's row is gone all the same (MyISAM)."""
+    """delete_doc enqueues a job each: 503 QueueOverloaded on 15, 16; Error Log's row goes all the same (MyISAM)."""
     sandbox = site.only_sandbox("it would fill the queue")
     if site.major == 14:
         pytest.skip("14 bounds no queue")

@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 from .conftest import ADMINISTRATOR, CLERK, MANAGER
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{6})?$")

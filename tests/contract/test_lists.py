@@ -12,7 +12,7 @@ NUMBER = 23
 
 @pytest.fixture(scope="module")
 def todos(shared):
-    """23 ToDos whose descriptions begin with one mark: priorities in turn, dates one day apart, each fifth of nothing."""
+    """23 ToDos whose descriptions begin with one mark: priorities in turn, dates one day apart, each fifth empty."""
     mark = f"fd-contract-{secrets.token_hex(4)}"
     docs = [
         {
@@ -41,7 +41,8 @@ def test_twenty_rows_unless_told_otherwise(site, todos):
     """api/v1.py:document_list; 0 is all of them; `limit` is the same as `limit_page_length`."""
     like = [["description", "like", f"{todos}%"]]
     for limits, rows in (
-        ({}, 20), ({"limit_page_length": 0}, NUMBER), ({"limit": 0}, NUMBER), ({"limit": 5}, 5), ({"limit_page_length": 7}, 7),
+        ({}, 20), ({"limit_page_length": 0}, NUMBER), ({"limit": 0}, NUMBER), ({"limit": 5}, 5),
+        ({"limit_page_length": 7}, 7),
     ):  # fmt: skip
         assert len(site.list("ToDo", filters=like, user=ADMINISTRATOR, **limits).value) == rows, limits
 

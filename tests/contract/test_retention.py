@@ -15,7 +15,7 @@ EXECUTE = "frappe.core.doctype.scheduled_job_type.scheduled_job_type.execute_eve
 @pytest.fixture
 def settings(site):
     """The rows of Log Settings, put back afterwards."""
-    before = site.read(*SETTINGS).value["logs_to_clear"] if "logs_to_clear" in site.read(*SETTINGS).value else []
+    before = site.read(*SETTINGS).value.get("logs_to_clear", [])
     rows = [{"ref_doctype": row["ref_doctype"], "days": row["days"]} for row in before]
     yield {row["ref_doctype"]: row["days"] for row in rows}
     site.put(*SETTINGS, logs_to_clear=rows)
@@ -39,7 +39,8 @@ def test_saving_adds_the_defaults(site, settings):
 def test_what_cannot_be_cleared_is_taken_out(site, settings):
     """Version has no clear_old_logs: 200, a message, and the row is gone. Doubles go, too."""
     rows, reply = save(site, [{"ref_doctype": "Version", "days": 5}, {"ref_doctype": "Error Log", "days": 78},
-                              {"ref_doctype": "Error Log", "days": 79}, {"ref_doctype": "Deleted Document", "days": 180}])  # fmt: skip
+                              {"ref_doctype": "Error Log", "days": 79},
+                              {"ref_doctype": "Deleted Document", "days": 180}])  # fmt: skip
     assert "Version" not in rows and (rows["Error Log"], rows["Deleted Document"]) == (78, 180)
     assert "does not support automated log clearing" in reply.messages
 

@@ -152,9 +152,9 @@ def test_9_arguments_of_a_post_travel_in_its_body(sandbox, site):
 
 def test_10_values_keep_their_types(site):
     """None stays nothing, True is 1, a date and a decimal are written as Frappe writes them."""
-    doc = site.insert(todo(date=date(2026, 1, 2), priority=None))
+    doc = site.insert(todo(date=date(2026, 1, 2), reference_name=None))
     found = site.get_doc("ToDo", doc["name"])
-    assert found["date"] == "2026-01-02" and found["priority"] in (None, "")
+    assert found["date"] == "2026-01-02" and found["reference_name"] is None
     assert site.set_value("ToDo", doc["name"], "date", None)
     assert not site.get_doc("ToDo", doc["name"])["date"]
     currency = site.insert({"doctype": "Currency", "currency_name": "X", "enabled": True})
@@ -182,7 +182,7 @@ def test_13_an_error_carries_what_the_site_said(site, capsys):
     with pytest.raises(errors.Invalid) as caught:
         site.insert(todo(""))
     error = caught.value
-    assert (error.status, error.exc_type) == (417, "MandatoryError") and "description" in str(error)
+    assert (error.status, error.exc_type) == (417, "MandatoryError") and "Description" in str(error)
     assert capsys.readouterr() == ("", "")
 
 
