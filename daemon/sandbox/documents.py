@@ -43,10 +43,11 @@ def load(site: FrappeSite, doctype: str, name: Any) -> Doc:
 
 
 def read(site: FrappeSite, doctype: str, name: Any) -> Doc:
-    """As `load`, if one may. Users may always read themselves."""
+    """As `load`, if one may. Users may always read themselves, but not their roles, which are of permlevel 1."""
     doc = load(site, doctype, name)
-    if not (doctype == "User" and doc["name"] == site.user):
-        rights.require(site, "read", doctype, doc)
+    if doctype == "User" and doc["name"] == site.user and not rights.may(site, "read", doctype, doc):
+        return {**doc, "roles": []}
+    rights.require(site, "read", doctype, doc)
     return doc
 
 
@@ -228,8 +229,7 @@ def delete(site: FrappeSite, doctype: str, name: str) -> None:
         raise FrappeError("DoesNotExistError", thrown=False)
     _check_deletable(site, meta, row)
     doc = load(site, doctype, name)
-    erase = site.store.run_for_good if meta.myisam else site.store.run
-    erase(f"DELETE FROM {table(doctype)} WHERE name = ?", (name,))
+    site.store.delete(doctype, str(row["name"]))
     for child in meta.tables:
         site.store.run(f"DELETE FROM {table(child.options)} WHERE parent = ? AND parenttype = ?", (name, doctype))
     _delete_attachments(site, doctype, name)
@@ -239,6 +239,10 @@ def delete(site: FrappeSite, doctype: str, name: str) -> None:
 
 
 def _check_deletable(site: FrappeSite, meta: DocType, row: Mapping[str, Any]) -> None:
+    if site.version != "16" and not rights.may(site, "delete", meta.name, row):
+        target = f"{meta.name} - {row['name']}"
+        site.say(f"User <strong>{site.user}</strong> does not have access to this document: {target}")
+        raise FrappeError("PermissionError", f"User not allowed to delete {meta.name}: {row['name']}")
     rights.require(site, "delete", meta.name, row)
     name = str(row["name"])
     if row["docstatus"] == 1:
@@ -253,13 +257,14 @@ def _check_deletable(site: FrappeSite, meta: DocType, row: Mapping[str, Any]) ->
 
 
 def _check_not_linked(site: FrappeSite, meta: DocType, name: str, other: DocType, link: Field) -> None:
-    """delete_doc.py:check_if_doc_is_linked."""
-    column = "parent" if other.istable else "name"
-    sql = f"SELECT {column} FROM {table(other.name)} WHERE {quote(link.name)} = ? LIMIT 1"
-    found = site.store.value(sql, (name,))
-    if found and not (other.name == meta.name and found == name):
-        text = f"Cannot delete or cancel because {meta.name} <a>{name}</a> is linked with {other.name} <a>{found}</a>"
-        raise FrappeError("LinkExistsError", text)
+    """delete_doc.py:check_if_doc_is_linked; of a child row, its parent is named."""
+    who = "parent AS name, parenttype" if other.istable else "name"
+    rows = site.store.all(f"SELECT {who} FROM {table(other.name)} WHERE {quote(link.name)} = ? LIMIT 1", (name,))
+    if not rows or (other.name == meta.name and rows[0]["name"] == name):
+        return
+    holder = f"{rows[0].get('parenttype') or other.name} <a>{rows[0]['name']}</a>"
+    text = f"Cannot delete or cancel because {meta.name} <a>{name}</a> is linked with {holder}"
+    raise FrappeError("LinkExistsError", text)
 
 
 def _delete_attachments(site: FrappeSite, doctype: str, name: str) -> None:

@@ -60,8 +60,17 @@ class Listing:
         order = ", ".join(map(self._order, self.order_by.split(","))) if self.order_by else newest
         parts = [f"SELECT {selected} FROM {table(self.doctype.name)}", *self._joins.values(), where]
         parts += [f"GROUP BY {group}" if group else "", f"ORDER BY {order}"]
-        parts += [f"LIMIT {int(self.limit)} OFFSET {int(self.start)}"] if self.limit else []
+        parts.append(self._page())
         return " ".join(filter(None, parts))
+
+    def _page(self) -> str:
+        """Without a limit 14 and 15 forget where to start, and 16 makes an OFFSET that MariaDB does not take."""
+        if self.limit:
+            return f"LIMIT {int(self.limit)} OFFSET {int(self.start)}"
+        if self.start and self.version == "16":
+            text = "(1064, 'You have an error in your SQL syntax')"
+            raise FrappeError("ProgrammingError", text, thrown=False)
+        return ""
 
     def count_sql(self) -> str:
         where = self._where()

@@ -11,20 +11,27 @@ STATUS = {
     "AuthenticationError": 401, "InvalidAuthorizationToken": 400, "PermissionError": 403, "DoesNotExistError": 404,
     "DuplicateEntryError": 409, "NameError": 409, "TooManyRequestsError": 429, "SessionStopped": 503,
     "QueueOverloaded": 503, "OutgoingEmailError": 501, "QueryDeadlockError": 500, "TypeError": 500, "KeyError": 500,
-    "RuntimeError": 500, "OperationalError": 500, "JSONDecodeError": 500,
+    "RuntimeError": 500, "OperationalError": 500, "JSONDecodeError": 500, "ProgrammingError": 500,
 }  # fmt: skip
 """frappe/exceptions.py `http_status_code`; whatever is not here is a ValidationError: 417."""
 
-_MODULES = {"TypeError": "", "KeyError": "", "RuntimeError": "", "OperationalError": "pymysql.err.",
-            "JSONDecodeError": "json.decoder."}  # fmt: skip
+_MODULES = {
+    **dict.fromkeys(("TypeError", "KeyError", "RuntimeError"), ""),
+    **dict.fromkeys(("OperationalError", "ProgrammingError"), "pymysql.err."),
+    "JSONDecodeError": "json.decoder.",
+}
 
 
 class FrappeError(Exception):
     """An exception on the site. `thrown`: by frappe.throw, which leaves a message for people."""
 
-    def __init__(self, exc_type: str, message: str = "", *, title: str = "Message", thrown: bool = True) -> None:
+    def __init__(
+        self, exc_type: str, message: str = "", *, title: str = "Message", thrown: bool = True, about: str = ""
+    ) -> None:
         super().__init__(message)
         self.exc_type, self.message, self.title, self.thrown = exc_type, message, title, thrown
+        self.about = about
+        """What goes out as `_error_message` (frappe.flags.error_message)."""
 
     @property
     def status(self) -> int:
@@ -89,4 +96,6 @@ def refusal(
     body: dict[str, Any] = {"exception": error.last_line, "exc": json.dumps([trace])} if shown else {}
     if version != "14" or error.thrown:
         body["exc_type"] = error.exc_type
+    if error.about:
+        body["_error_message"] = error.about
     return noted(Answer(body, error.status), [*notices, *([error.notice()] if error.thrown else [])], v2=False)

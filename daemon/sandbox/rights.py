@@ -13,11 +13,14 @@ AUTOMATIC = {"All", "Guest", "Desk User", "Administrator"}
 """Roles that nobody is given by hand (permissions.py:AUTOMATIC_ROLES)."""
 
 
-def roles(site: FrappeSite) -> set[str]:
-    """permissions.py:get_roles of who is asking."""
-    if site.user == "Guest":
+def roles(site: FrappeSite, user: str | None = None) -> set[str]:
+    """permissions.py:get_roles, of who is asking unless it is said of whom. Administrator has all."""
+    user = user or site.user
+    if user == "Guest":
         return {"Guest"}
-    rows = site.store.all(f"SELECT role FROM {table('Has Role')} WHERE parent = ?", (site.user,))
+    if user == "Administrator":
+        return {row["name"] for row in site.store.all(f"SELECT name FROM {table('Role')}")}
+    rows = site.store.all(f"SELECT role FROM {table('Has Role')} WHERE parent = ?", (user,))
     return {row["role"] for row in rows} | {"All", "Guest", "Desk User"}
 
 
@@ -53,7 +56,7 @@ def require(site: FrappeSite, right: str, doctype: str, row: Mapping[str, Any] |
         return
     text = f"User <strong>{site.user}</strong> does not have doctype access via role permission for document"
     site.say(f"{text} <strong>{doctype}</strong>")
-    raise FrappeError("PermissionError", thrown=False)
+    raise FrappeError("PermissionError", thrown=False, about=f"No permission for {doctype}")
 
 
 def only_system_manager(site: FrappeSite) -> None:
@@ -65,10 +68,12 @@ def only_system_manager(site: FrappeSite) -> None:
 def visible(site: FrappeSite, doctype: str) -> tuple[str, Sequence[Any]]:
     """A condition in SQL, with its values, that confines a list to rows that one may see.
 
-    notification_log.py and todo.py: get_permission_query_conditions.
+    notification_log.py, todo.py and user.py: get_permission_query_conditions.
     """
     if site.user == "Administrator":
         return "", ()
+    if doctype == "User":
+        return f"{table(doctype)}.name NOT IN (?, ?)", ("Administrator", "Guest")
     if doctype == "Notification Log":
         return f"{table(doctype)}.for_user = ?", (site.user,)
     readers = {one.get("role") for one in granted(site, doctype)} - AUTOMATIC

@@ -38,7 +38,10 @@ class Store:
         self._db.execute("PRAGMA case_sensitive_like=OFF")
         self._db.execute("CREATE TABLE IF NOT EXISTS series (name TEXT PRIMARY KEY, current INTEGER)")
         self._db.execute("CREATE TABLE IF NOT EXISTS contents (url TEXT PRIMARY KEY, content BLOB)")
+        self._lasting: set[str] = set()
+        """DocTypes whose tables know no transactions (MyISAM)."""
         self._stays: list[tuple[str, Sequence[Any]]] = []
+        """What the transaction under way has done to them."""
 
     def close(self) -> None:
         with self.lock:
@@ -47,6 +50,8 @@ class Store:
     def create(self, doctype: DocType) -> None:
         """The table, or the columns that it lacks. Text is compared without case, as utf8mb4_unicode_ci does."""
         name = table(doctype.name)
+        if doctype.myisam:
+            self._lasting.add(doctype.name)
         with self.lock:
             listed = ", ".join(f"{quote(column)} {kind}" for column, kind in _columns(doctype))
             self._db.execute(f"CREATE TABLE IF NOT EXISTS {name} ({listed})")
@@ -94,29 +99,31 @@ class Store:
         if self._db.in_transaction:
             self._db.execute(how)
 
-    def _undo(self, how: str) -> None:
-        """Roll back all but what tables without transactions have done (Error Log is a MyISAM table)."""
-        stays = self._stays
-        self._stays = []
+    def _undo(self, how: str, since: int = 0) -> None:
+        """Roll back, all but what was done to tables without transactions."""
+        stays = self._stays[since:]
         if self._db.in_transaction:
             self._db.execute(how)
         for sql, values in stays:
             self._db.execute(sql, values)
+        if not self._db.in_transaction:
+            self._stays.clear()
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         self._db.execute("SAVEPOINT one")
+        since = len(self._stays)
         try:
             yield
         except BaseException:
-            self._undo("ROLLBACK TO one")
+            self._undo("ROLLBACK TO one", since)
             raise
         finally:
             self._db.execute("RELEASE one")
 
-    def run_for_good(self, sql: str, values: Sequence[Any]) -> None:
-        """A statement that no rollback undoes."""
-        self._stays.append((sql, values))
+    def _change(self, doctype: str, sql: str, values: Sequence[Any]) -> None:
+        if doctype in self._lasting:
+            self._stays.append((sql, values))
         self.run(sql, values)
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
@@ -140,7 +147,7 @@ class Store:
     def insert(self, doctype: str, row: Mapping[str, Any]) -> None:
         names = ", ".join(map(quote, row))
         marks = ", ".join("?" * len(row))
-        self.run(f"INSERT INTO {table(doctype)} ({names}) VALUES ({marks})", list(row.values()))
+        self._change(doctype, f"INSERT INTO {table(doctype)} ({names}) VALUES ({marks})", list(row.values()))
 
     def insert_all(self, doctype: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
         """Many rows with the same columns, in one transaction."""
@@ -151,7 +158,10 @@ class Store:
 
     def update(self, doctype: str, name: str, values: Mapping[str, Any]) -> None:
         sets = ", ".join(f"{quote(column)} = ?" for column in values)
-        self.run(f"UPDATE {table(doctype)} SET {sets} WHERE name = ?", [*values.values(), name])
+        self._change(doctype, f"UPDATE {table(doctype)} SET {sets} WHERE name = ?", [*values.values(), name])
+
+    def delete(self, doctype: str, name: str) -> None:
+        self._change(doctype, f"DELETE FROM {table(doctype)} WHERE name = ?", [name])
 
     def next_of(self, series: str) -> int:
         """The next number of a naming series (model/naming.py:getseries)."""

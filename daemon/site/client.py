@@ -31,6 +31,9 @@ Doc = dict[str, Any]
 LONG_QUERY = 2000
 """Characters of filters beyond which a list is asked for by POST: proxies cap the length of an address at 4 to 8 KB."""
 
+ALL = 2**31 - 1
+"""All rows from a place on: without a limit 14 and 15 forget the place, and 16 makes SQL that MariaDB refuses."""
+
 
 class Site(FrappeClient):  # type: ignore[misc] # the package has no types
     """One Frappe site, as one user with an API key.
@@ -90,7 +93,7 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
             "fields": [fields] if isinstance(fields, str) else list(fields),
             "order_by": order_by or (group_by or "name asc"),
             "limit_start": limit_start,
-            "limit_page_length": limit_page_length,
+            "limit_page_length": limit_page_length or (ALL if limit_start else 0),
             **{key: value for key, value in narrowing.items() if value},
         }
         if len(encode(params)) > LONG_QUERY:
@@ -351,12 +354,14 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         return str(self.get_api("frappe.auth.get_logged_user"))
 
     def roles(self, user: str) -> frozenset[str]:
-        """Roles of `user`, with those of everybody (frappe/permissions.py:get_roles); empty where not to be read."""
+        """Roles of `user`, with those of everybody (core/doctype/user/user.py:get_roles, open to all users).
+
+        The User document tells only those who may read it: one's own comes without roles, which are of permlevel 1.
+        """
         try:
-            doc = self.get_doc("User", user)
+            return frozenset(self.get_api("frappe.core.doctype.user.user.get_roles", {"uid": user}))
         except errors.NotPermitted:
             return frozenset()
-        return frozenset({row["role"] for row in doc.get("roles") or ()} | {"All", "Guest", "Desk User"})
 
     # How requests are made
 

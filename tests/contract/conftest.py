@@ -12,7 +12,9 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +22,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from daemon.app import SystemClock
 from daemon.sandbox import Sandbox
+from daemon.site import client as daemon_site
+from daemon.site.limiter import Limiter
+from daemon.site.transport import Retry, Transport
 
 MANAGER, ADMINISTRATOR, CLERK, GUEST = "manager@example.com", "Administrator", "clerk@example.com", "Guest"
 MODES = {"14": {}, "15": {}, "16": {}, "16-bulk": {"bulk": True}}
@@ -194,3 +200,40 @@ def site(shared: Site) -> Iterator[Site]:
 def mark() -> str:
     """A name that nobody else uses."""
     return f"fd-contract-{secrets.token_hex(5)}"
+
+
+def wait_until(so: Callable[[], bool], seconds: float = 120.0) -> bool:
+    """Whether `so` came true in time: for what a site's background worker does."""
+    end = time.monotonic() + seconds
+    while not (found := so()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+@contextlib.contextmanager
+def client_of(site: Site, user: str, pair: tuple[str, str] | None = None) -> Iterator[daemon_site.Site]:
+    """The daemon's own client, built as daemon.app builds it, with the key of `user` or another."""
+    if user not in site.keys:
+        pytest.skip(f"needs the API key of {user}")
+    clock = SystemClock(threading.Event())
+    key, secret = pair or site.keys[user]
+    transport = Transport(
+        site.url, key=key, secret=secret, limiter=Limiter(4, clock.monotonic), tls=False,  # type: ignore[arg-type]
+        retry=Retry(attempts=3, total=60), clock=clock, note=lambda *_, **__: None,
+    )  # fmt: skip
+    with daemon_site.Site(transport) as client:
+        yield client
+
+
+@pytest.fixture
+def client(site: Site) -> Iterator[daemon_site.Site]:
+    """As the System Manager."""
+    with client_of(site, MANAGER) as client:
+        yield client
+
+
+@pytest.fixture
+def admin(site: Site) -> Iterator[daemon_site.Site]:
+    """As Administrator."""
+    with client_of(site, ADMINISTRATOR) as client:
+        yield client

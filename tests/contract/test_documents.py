@@ -176,6 +176,14 @@ def test_insert_many_is_all_or_nothing(site, mark):
     assert len(site.list("ToDo", **like).value) == 3
 
 
+def test_error_log_knows_no_rollback(site, mark):
+    """error_log.json: its engine is MyISAM, so what a refused request did to it stays done."""
+    docs = [{"doctype": "Error Log", "method": mark}, {"doctype": "ToDo"}]
+    assert site.call("frappe.client.insert_many", docs=docs).status == 417
+    (row,) = site.list("Error Log", filters={"method": mark}).value
+    site.made.append(("Error Log", row["name"]))
+
+
 def test_bulk_update_wants_text_and_answers_200_whatever_failed(site, mark):
     """client.py:bulk_update: failures are in failed_docs; a JSON list is a TypeError."""
     import json
