@@ -274,8 +274,8 @@ DocField | Core | istable
   fieldname:Data; label:Data; fieldtype:Data=Data; options:Small Text; reqd:Check; unique:Check; default:Small Text
   read_only:Check; no_copy:Check; hidden:Check; in_list_view:Check; allow_on_submit:Check; length:Int; precision:Data
 DocPerm | Core | istable
-  role:Link[Role] !reqd; permlevel:Int; if_owner:Check; read:Check=1; write:Check; create:Check; delete:Check
-  submit:Check; cancel:Check; amend:Check; report:Check; export:Check; share:Check; print:Check; email:Check
+  role:Link[Role] !reqd; permlevel:Int; if_owner:Check; read:Check=1; write:Check=1; create:Check=1; delete:Check=1
+  submit:Check; cancel:Check; amend:Check; report:Check=1; export:Check=1; share:Check=1; print:Check=1; email:Check=1
 Custom Field | Custom | autoname=custom_field
   + System Manager: all
   dt:Link[DocType] !reqd; fieldname:Data; label:Data; fieldtype:Data; options:Small Text; insert_after:Data; reqd:Check

@@ -103,9 +103,18 @@ def delete_items(site: FrappeSite, items: Any, doctype: str) -> None:
 
 
 def delete_bulk(site: FrappeSite, doctype: str, items: Sequence[Any]) -> None:
-    """Each item is a name or, as frappe.delete_doc takes it, a list of names; it goes whole or not at all."""
+    """Each item is a name or, as frappe.delete_doc takes it, a list of names; it goes whole or not at all.
+
+    What failed is tried again for as long as something goes, and then worded with names: of a list a TypeError. 14
+    does neither.
+    """
     failed = each(site, items, lambda item: _delete_item(site, doctype, item))
-    if failed and len(failed) == len(items) and isinstance(failed[0], list):  # desk/reportview.py words it with names
+    if site.version == "14" or not failed:
+        return
+    if len(failed) < len(items):
+        site.notices.clear()
+        delete_bulk(site, doctype, failed)
+    elif any(isinstance(item, list) for item in failed):
         raise FrappeError("TypeError", "sequence item 0: expected str instance, list found", thrown=False)
 
 

@@ -33,11 +33,13 @@ def test_count_as_text(site, mark):
 
 
 def test_count_of_a_star_as_text_is_refused_everywhere(site, mark):
+    """417, also where `count(name)` is taken."""
     assert grouped(site, mark, ["priority", "count(*) as n"]).status == 417
 
 
 @pytest.mark.parametrize("function", ["max", "min"])
 def test_max_and_min_as_text_are_for_15(site, mark, function):
+    """14's reportview.extract_fieldname knows count, sum and avg only."""
     reply = grouped(site, mark, ["priority", f"{function}(idx) as n"])
     assert reply.status == (200 if site.major == 15 else 417)
 
@@ -63,6 +65,7 @@ def test_reportview_speaks_the_dialect_itself(site, mark):
 
 
 def test_reportview_get_has_keys_and_values(site, mark):
+    """reportview.py:compress."""
     reply = site.call(
         "frappe.desk.reportview.get", doctype="ToDo", fields=["description", "priority"], order_by="description asc",
         filters=[["description", "like", f"{mark}%"]], user=ADMINISTRATOR,
@@ -72,6 +75,7 @@ def test_reportview_get_has_keys_and_values(site, mark):
 
 
 def test_a_function_without_group_by_is_one_row(site, mark):
+    """Over all rows that match."""
     field = {"COUNT": "name", "as": "n"} if site.major >= 16 else "count(name) as n"
     reply = site.list("ToDo", fields=[field], filters=[["description", "like", f"{mark}%"]], user=ADMINISTRATOR)
     assert reply.value == [{"n": 5}]
@@ -79,4 +83,5 @@ def test_a_function_without_group_by_is_one_row(site, mark):
 
 @pytest.mark.parametrize("field", ["concat(name, owner) as x", "ifnull(name, 1)"])
 def test_other_functions_are_refused(site, mark, field):
+    """concat, ifnull and others: 417."""
     assert site.list("ToDo", fields=[field]).status == 417

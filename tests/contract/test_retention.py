@@ -46,6 +46,7 @@ def test_what_cannot_be_cleared_is_taken_out(site, settings):
 
 
 def test_access_and_view_logs_are_clearable_from_15_on(site, settings):
+    """14 has no clear_old_logs for them."""
     rows, _ = save(site, [{"ref_doctype": "Access Log", "days": 90}, {"ref_doctype": "View Log", "days": 90}])
     assert ("Access Log" in rows, "View Log" in rows) == ((False, False) if site.major == 14 else (True, True))
 
@@ -57,7 +58,9 @@ def test_the_job_is_found_by_its_method(site):
 
 
 def test_executing_it_needs_a_system_manager(site):
-    assert site.call(EXECUTE, doc='{"name":"x"}', user=CLERK).status in (403, 404)
+    """frappe.only_for: 403."""
+    assert site.call(EXECUTE, doc='{"name":"x"}', user=CLERK).status == 403
+    assert site.call(EXECUTE, doc='{"name":"x"}').status == 404
 
 
 def test_the_clean_up(site, settings):
@@ -104,3 +107,40 @@ def test_clear_error_logs_empties_the_table(site, mark):
     assert site.call("frappe.core.doctype.error_log.error_log.clear_error_logs", user=CLERK).status == 403
     assert site.call("frappe.core.doctype.error_log.error_log.clear_error_logs").status == 200
     assert (sandbox.count("Error Log"), sandbox.count("Deleted Document")) == (0, before)
+
+
+# Through the daemon's client
+
+
+def test_a_retention_is_applied(client, settings):
+    """What is wanted is there afterwards, what cannot be cleared is missing, what must not be shorter is longer."""
+    wanted = {"Error Log": 71, "Deleted Document": 181, "Version": 5}
+    change = client.log_settings.apply(wanted, {"Scheduled Job Log": 60})
+    assert change.before == settings
+    assert (change.after["Error Log"], change.after["Deleted Document"]) == (71, 181) and "Version" not in change.after
+    assert change.after["Scheduled Job Log"] >= 60
+    assert client.log_settings.apply({"Error Log": 71}, {}).after == change.after, "and nothing else was touched"
+
+
+def test_every_doctype_that_the_dialect_names_can_be_cleared(client, settings):
+    """log_settings.py:_supports_log_clearing, of those that are there."""
+    there = client.get_list("DocType", ["name"], [["name", "in", sorted(client.dialect.log_settings_doctypes)]])
+    wanted = {row["name"]: 999 for row in there}
+    assert set(wanted) - set(client.log_settings.apply(wanted, {}).after) == set()
+
+
+def test_the_job_is_found_and_run(site, client, mark, settings):
+    """Its end is in a Scheduled Job Log; rows beyond the retention are gone then."""
+    sandbox = site.only_sandbox("it would delete others' logs")
+    job = client.log_settings.job()
+    assert job is not None and not job.stopped
+    sandbox.seed("Error Log", [{"method": mark, "creation": "2001-01-01 00:00:00"}, {"method": mark}])
+    client.log_settings.apply({"Error Log": 30}, {})
+    assert client.log_settings.run(job, pause=lambda _: sandbox.drain(), polls=5) == "Complete"
+    (left,) = sandbox.rows("Error Log", {"method": mark})
+    assert left["creation"] > "2002"
+    sandbox.site_config["clean_up_fails"] = "JobTimeoutException: too long"
+    try:
+        assert client.log_settings.run(job, pause=lambda _: sandbox.drain(), polls=5).startswith("Failed: JobTimeout")
+    finally:
+        del sandbox.site_config["clean_up_fails"]

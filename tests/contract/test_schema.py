@@ -32,6 +32,7 @@ def test_a_custom_doctype_is_used_at_once(site, mark):
 
 
 def test_a_standard_doctype_cannot_be_made(site, mark):
+    """`custom: 0` needs developer mode: 417."""
     reply = site.insert("DocType", name=mark, module="Custom", custom=0, fields=FIELDS, permissions=RIGHTS)
     if reply.status == 200:
         pytest.skip("this site is in developer mode")
@@ -39,6 +40,7 @@ def test_a_standard_doctype_cannot_be_made(site, mark):
 
 
 def test_roles_of_a_doctype_must_exist(site, mark):
+    """They are links: 417."""
     reply = site.insert(
         "DocType",
         name=mark,
@@ -84,6 +86,7 @@ def test_a_custom_field(site, mark):
 
 
 def test_a_custom_field_without_a_name(site, mark):
+    """Named by its label, with `custom_` before."""
     doctype(site, mark, autoname="hash")
     made = site.make("Custom Field", dt=mark, label="Some Label", fieldtype="Data")
     assert made["fieldname"] == "custom_some_label"
@@ -105,6 +108,7 @@ def test_meta(site):
 
 
 def test_the_doctype_list_knows_standard_and_custom_ones(site, mark):
+    """DocTypes are documents."""
     doctype(site, mark)
     rows = site.list("DocType", fields=["name", "custom"], filters=[["name", "in", [mark, "Error Log"]]]).value
     assert sorted((row["name"], row["custom"]) for row in rows) == [("Error Log", 0), (mark, 1)]
@@ -113,11 +117,13 @@ def test_the_doctype_list_knows_standard_and_custom_ones(site, mark):
 
 @pytest.mark.parametrize("field", ["custom_x", "no_such_field"])
 def test_what_a_document_is_sent_beyond_its_fields_is_dropped(site, mark, field):
+    """Silently."""
     doc = site.make("Error Log", method=mark, **{field: "x"})
     assert field not in site.read("Error Log", doc["name"]).value
 
 
 def test_a_child_table_of_ones_own(site, mark):
+    """Rows carry their parent and place; an unknown row name is an UPDATE of nothing."""
     child = site.make("DocType", name=f"{mark} row", module="Custom", custom=1, istable=1, fields=FIELDS[1:3])["name"]
     doctype(
         site,
@@ -143,8 +149,17 @@ def test_a_child_table_of_ones_own(site, mark):
 
 
 def test_a_single_of_ones_own(site, mark):
+    """There without an insert; saved by PUT and read by its own name."""
     doctype(site, mark, issingle=1)
     saved = site.put(mark, mark, ext_key="k", amount=2)
     assert saved.status == 200
     assert site.read(mark, mark).value["ext_key"] == "k"
     assert site.call("frappe.client.get_single_value", doctype=mark, field="ext_key").value == "k"
+
+
+def test_rights_that_are_not_named_are_given(site, mark):
+    """docperm.json: all but submit, cancel, amend and import default to 1, so a right to withhold must be sent as 0."""
+    made = doctype(site, mark, permissions=[{"role": "Sales User", "read": 1}, {"role": "Sales Manager", "delete": 0}])
+    first, second = made["permissions"]
+    assert (first["write"], first["create"], first["delete"], first["submit"]) == (1, 1, 1, 0)
+    assert (second["read"], second["delete"]) == (1, 0)
