@@ -41,7 +41,7 @@ class Finding:
 def of_config(config: Config) -> Iterator[Finding]:
     """What the file alone tells."""
     enabled = [job for job in config.jobs.values() if job.settings.enabled]
-    yield Finding(OK, "configuration", f"{config.path}: {len(config.jobs)} jobs, {len(enabled)} of them enabled")
+    yield Finding(OK, "configuration", f"{config.path}: jobs: {len(config.jobs)}, of which enabled: {len(enabled)}")
     if not config.site.verify:
         what = "site.verify = false: anybody between here and the site can read the API key"
         yield Finding(

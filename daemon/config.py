@@ -182,7 +182,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        action = "Name another file, or copy the example config.toml there and edit it."
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}", action=action) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
     try:

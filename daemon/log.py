@@ -14,6 +14,8 @@ import structlog
 
 Format = Literal["auto", "console", "json"]
 MASK = "********"
+SHORTEST = 6
+"""Characters of a secret that is struck out. Frappe's have 15; a shorter one than this is a piece of innocent words."""
 _SECRET_KEYS = frozenset({"authorization", "api_secret", "secret", "password", "token"})
 
 
@@ -21,7 +23,8 @@ class Redactor:
     """Strikes known secrets out of whatever is about to be shown or kept, wherever in it they stand."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        found = {secret for secret in secrets if len(secret) >= SHORTEST}
+        self._secrets = sorted(found, key=len, reverse=True)
 
     def __call__(self, value: Any) -> Any:
         """`value` without secrets; containers are copied, and what is no JSON value becomes its text."""

@@ -116,6 +116,16 @@ class Settings(JobSettings):
     guard: GuardSettings = GuardSettings()
     """For every rule that does not say otherwise."""
 
+    @model_validator(mode="after")
+    def _each_doctype_has_one_age(self) -> Self:
+        seen = set()
+        for rule in self.rules:
+            if rule.server_side and rule.strategy != "rows":
+                if rule.doctype in seen:
+                    raise ValueError(f"two rules with nothing but an age for {rule.doctype}; keep the shorter age")
+                seen.add(rule.doctype)
+        return self
+
 
 ONLY_ADMINISTRATOR = {"Email Queue": "Email Queue's own code lets nobody but Administrator delete its rows"}
 """email/doctype/email_queue/email_queue.py:on_trash; no permission changes it."""
@@ -128,7 +138,9 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:
         only = ONLY_ADMINISTRATOR.get(rule.doctype, "")
         by_rows = Need(rule.doctype, fields, ("read", "delete"), only_administrator=only)
         forced = rule.strategy == "log_settings"
-        if forced or (rule.server_side and rule.strategy == "auto" and rule.doctype in dialect.log_settings_doctypes):
+        coverable = rule.doctype in dialect.log_settings_doctypes
+        dated = rule.date_field in ("creation", dialect.log_settings_field)
+        if forced or (rule.server_side and rule.strategy == "auto" and coverable and dated):
             yield Need(rule.doctype, fields, ("read",))
             otherwise = None if forced else by_rows
             yield Need("Log Settings", rights=("read", "write"), otherwise=otherwise)
@@ -256,6 +268,10 @@ class RulePart(Part):
             return None
         if settings.strategy == "auto" and settings.doctype not in self._site.dialect.log_settings_doctypes:
             return None
+        clears_by = self._site.dialect.log_settings_field
+        if settings.date_field not in ("creation", clears_by):
+            # The other way round is safe: what was modified long ago was created longer ago.
+            return self._row_by_row(f"Log Settings of this version goes by {clears_by}, not by {settings.date_field}")
         try:
             job = self._site.log_settings.job()
         except (NotPermitted, NotFound) as error:

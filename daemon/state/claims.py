@@ -22,6 +22,13 @@ class Held(Exception):
         self.pid = pid
 
 
+def give_to_owner(path: Path) -> None:
+    """What root makes by hand belongs to whom the directory belongs to, or a service's user could not use it."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
 class Claims:
     """The claims of the jobs of one state; `directory` lies beside its database."""
 
@@ -31,10 +38,12 @@ class Claims:
     @contextmanager
     def hold(self, job: str) -> Iterator[None]:
         """The claim on `job` within the block. Raises Held at once where it is taken, and OSError."""
-        self._directory.mkdir(mode=0o700, exist_ok=True)
+        self._make()
         # Python makes it close-on-exec: a child started within the block does not keep the claim of a killed daemon.
-        file = os.open(self._directory / f"{quote(job, safe='')}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        path = self._directory / f"{quote(job, safe='')}.lock"
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            give_to_owner(path)
             _lock(file)
             os.ftruncate(file, 0)
             os.pwrite(file, str(os.getpid()).encode(), 0)
@@ -43,6 +52,23 @@ class Claims:
             # Not left to close(2): a child that has not come to its exec(2) yet has the file open too.
             fcntl.flock(file, fcntl.LOCK_UN)
             os.close(file)
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """One process at a time opens the database: SQLite waits for nobody who turns write-ahead logging on."""
+        self._make()
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            fcntl.flock(directory, fcntl.LOCK_UN)
+            os.close(directory)
+
+    def _make(self) -> None:
+        if not self._directory.is_dir():
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            give_to_owner(self._directory)
 
 
 def _lock(file: int) -> None:

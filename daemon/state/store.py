@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from daemon.errors import AlreadyRunning
 from daemon.state import schema
-from daemon.state.claims import Claims, Held
+from daemon.state.claims import Claims, Held, give_to_owner
 from daemon.state.faults import told
 from daemon.state.records import FINISHED, INTERRUPTED, RUNNING, Run, SlotMark
 from daemon.state.schema import memory, runs, sites, slots
@@ -47,7 +47,7 @@ class State:
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
         self._path = path
-        self._claims = Claims(path.with_name(path.name + ".locks"))
+        self._claims = _claims(path)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -58,8 +58,12 @@ class State:
         path = path.absolute()
         with told(path):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh = not path.exists()
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            if fresh:
+                give_to_owner(path)
             engine = _sqlite(path)
+        with told(path), _claims(path).opening():
             try:
                 with _writing(engine) as connection:
                     schema.bring_up(connection, where=f"the state database {path}")
@@ -251,6 +255,10 @@ def _ranked() -> Select[Any]:
         partition_by=(runs.c.job, runs.c.dry_run), order_by=(runs.c.started.desc(), runs.c.id.desc())
     )
     return select(runs.c.id, newest.label("place"))
+
+
+def _claims(path: Path) -> Claims:
+    return Claims(path.with_name(path.name + ".locks"))
 
 
 def _sqlite(path: Path) -> Engine:

@@ -343,3 +343,25 @@ def test_a_rule_that_matches_every_row_is_refused(sandbox, daemon_for):
     report = daemon_for(sandbox, rules(BY_ROWS)).once()
     assert "would remove every row there is" in part(report)["refused"] and sandbox.count("Error Log") == 10
     assert "max_percent = 100" in part(report)["refused"]
+
+
+@pytest.mark.parametrize("version", ["14", "15", "16"])
+def test_what_was_modified_lately_stays_in_every_version(version, daemon_for):
+    """A rule by `modified` never becomes a retention by `creation`, which Log Settings of 16 would make of it."""
+    with Sandbox(version) as sandbox:
+        lately = {"creation": days_ago(60), "modified": days_ago(1), "method": "stays"}
+        sandbox.seed("Error Log", (lately for _ in range(5)))
+        sandbox.seed("Error Log", ({"creation": days_ago(60), "method": "goes"} for _ in range(3)))
+        report = daemon_for(sandbox, rules(BY_SITE + '\ndate_field = "modified"')).once()
+        assert sandbox.rows("Error Log", fields=["method"]) == [{"method": "stays"}] * 5
+        assert part(report)["counts"] == {"done": 3}
+        assert part(report)["facts"]["strategy"] == ("rows" if version == "16" else "log_settings")
+
+
+def test_two_ages_for_one_doctype_are_an_error(sandbox, daemon_for):
+    """Log Settings has one row for a DocType, so one of the two would mean nothing."""
+    from daemon.errors import ConfigError
+
+    with pytest.raises(ConfigError) as caught:
+        daemon_for(sandbox, rules(BY_SITE, BY_SITE.replace("30d", "90d")))
+    assert "keep the shorter age" in caught.value.problems[0]

@@ -182,6 +182,7 @@ def test_any_name_of_a_job_can_be_claimed_and_names_no_other_file(state: State, 
 
 def test_a_directory_for_locks_that_cannot_be_made_is_a_state_error(state: State, tmp_path: Path) -> None:
     """No traceback of the operating system: a sentence with the path."""
+    (tmp_path / "state.db.locks").rmdir()
     (tmp_path / "state.db.locks").write_text("in the way")
     with pytest.raises(StateError, match=r"state\.db cannot be used: .*locks"), state.claim("a"):
         pytest.fail("claimed without a lock")
