@@ -139,7 +139,15 @@ class Site:
                 self.call("frappe.client.cancel", doctype=doctype, name=name, user=self.mightiest)
             if found.status == 200:
                 self.delete(doctype, name, user=self.mightiest)
+        if self.made and self.sandbox is None and ADMINISTRATOR in self.keys:
+            self._clean_versions([name for _, name in self.made])
         self.made.clear()
+
+    def _clean_versions(self, names: list[str]) -> None:
+        """What a real site has noted of changes to them."""
+        asked = {"filters": [["docname", "in", names]], "limit_page_length": 0}
+        for row in self.list("Version", user=ADMINISTRATOR, **asked).value:
+            self.delete("Version", row["name"], user=ADMINISTRATOR)
 
     def only_sandbox(self, why: str) -> Sandbox:
         if self.sandbox is None:
