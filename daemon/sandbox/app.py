@@ -118,11 +118,17 @@ class Wire:
             with site.store.transaction() if request.writes else nullcontext():
                 return noted(routes.dispatch(site, request), site.notices, v2=v2)
         except FrappeError as error:
-            if request.wants_page:
-                return page(error.status, error.exc_type)
-            shown = bool(site.config.get("allow_error_traceback", True))
-            known = site.user != "Guest"
-            return refusal(error, site.version, site.notices, v2=v2, system_user=known, shown=shown)
+            return self._refused(error, request, v2=v2)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            # Input over which Frappe's own code stumbles, too: any exception is an answer in JSON, mostly a 500.
+            return self._refused(FrappeError(type(error).__name__, str(error), thrown=False), request, v2=v2)
+
+    def _refused(self, error: FrappeError, request: Request, *, v2: bool) -> Answer:
+        if request.wants_page:
+            return page(error.status, error.exc_type)
+        site = self.site
+        shown = bool(site.config.get("allow_error_traceback", True))
+        return refusal(error, site.version, site.notices, v2=v2, system_user=site.user != "Guest", shown=shown)
 
     def _maintained(self, request: Request) -> None:
         if self.site.config.get("maintenance_mode") and not (

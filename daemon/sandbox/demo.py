@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.sandbox.doctypes import NUMBERS, DocType, stamp
 from daemon.sandbox.site import Doc, FrappeSite
+from daemon.sandbox.store import table as table_of
 
 if TYPE_CHECKING:
     from daemon.sandbox.server import Sandbox
@@ -53,6 +54,17 @@ def seed(site: FrappeSite, meta: DocType, rows: Iterable[Mapping[str, Any]], col
         child = site.doctype(doctype)
         wanted = ("name", "creation", "modified", "owner", "parent", "parenttype", "parentfield", "idx")
         site.store.insert_all(doctype, found, [*wanted, *(one.name for one in child.columns)])
+    if meta.autoname.startswith("naming_series") or "#" in meta.autoname:
+        _count_on(site, meta)
+
+
+def _count_on(site: FrappeSite, meta: DocType) -> None:
+    """Series go on after the names that were seeded."""
+    last = f"SELECT max(name) AS name FROM {table_of(meta.name)} GROUP BY substr(name, 1, length(name) - 5)"
+    for row in site.store.all(last):
+        prefix, number = row["name"][:-5], row["name"][-5:]
+        if number.isdigit():
+            site.store.reached(prefix, int(number))
 
 
 def fill(sandbox: Sandbox) -> None:

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -54,6 +55,12 @@ class Worker:
         self.idle.clear()
         self._wake.set()
 
+    def drain(self) -> None:
+        """Wait until nothing is left to do, also after a pause. While it is paused that would be forever: not then."""
+        if not self._site.config.get("worker_paused"):
+            self._wake.set()
+            self.idle.wait()
+
     def stop(self) -> None:
         self._stopped.set()
         self._wake.set()
@@ -81,6 +88,42 @@ class Worker:
             pass
         finally:
             site.user, site.notices = user, notices
+
+
+class _Server(uvicorn.Server):
+    """uvicorn looks ten times a second whether it should end, and waits for clients; this one is told, and ends."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over = asyncio.Event()
+        self._running = threading.Event()
+
+    async def main_loop(self) -> None:
+        """Keeps the Date header fresh, until the end."""
+        self._loop = asyncio.get_running_loop()
+        self._running.set()
+        while not self._over.is_set():
+            await self.on_tick(0)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), 1.0)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Whoever still waits for an answer will not get one."""
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def end(self) -> None:
+        """Called from another thread."""
+        self._running.wait()
+        assert self._loop
+        self._loop.call_soon_threadsafe(self._over.set)
 
 
 class Sandbox:
@@ -195,7 +238,7 @@ class Sandbox:
     def drain(self) -> None:
         """Wait until the background worker has nothing to do."""
         if self._worker:
-            self._worker.idle.wait()
+            self._worker.drain()
 
     # Its life
 
@@ -206,7 +249,7 @@ class Sandbox:
             proxy_headers=False,
             timeout_graceful_shutdown=1,
         )  # fmt: skip
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._worker = Worker(self.site, self._worker_delay)
         self._thread = threading.Thread(target=self._serve, name="sandbox", daemon=True)
         self._thread.start()
@@ -216,7 +259,7 @@ class Sandbox:
         asyncio.run(self._server.serve(sockets=[self._socket]))
 
     def __exit__(self, *exc_info: object) -> None:
-        self._server.should_exit = True
+        self._server.end()
         self._thread.join()
         if self._worker:
             self._worker.stop()

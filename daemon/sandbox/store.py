@@ -168,6 +168,11 @@ class Store:
         self.run("INSERT INTO series VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET current = current + 1", (series,))
         return int(self.value("SELECT current FROM series WHERE name = ?", (series,)))
 
+    def reached(self, series: str, number: int) -> None:
+        """Names up to this number are taken."""
+        higher = "ON CONFLICT (name) DO UPDATE SET current = max(current, excluded.current)"
+        self.run(f"INSERT INTO series VALUES (?, ?) {higher}", (series, number))
+
 
 def _columns(doctype: DocType) -> list[tuple[str, str]]:
     """(name, SQL type) of each column. Numbers are never empty."""
