@@ -36,8 +36,13 @@ class Rule:
     @property
     def candidates(self) -> list[Condition]:
         """Filters that match every row that may go; with `keep_latest` some of them stay."""
-        aged = [[self.date_field, "<", self.cutoff]] if self.cutoff else []
+        aged = [*self.dated, [self.date_field, "<", self.cutoff]] if self.cutoff else []
         return [*self.filters, *self.grouped, *aged]
+
+    @property
+    def dated(self) -> list[Condition]:
+        """Frappe takes an empty field for less than anything (model/db_query.py), but no date is no age."""
+        return [] if self.date_field in ("creation", "modified") else [[self.date_field, "is", "set"]]
 
     def within(self, slack: str) -> list[Condition]:
         """Filters that match every row older than `slack`, another moment of the site."""

@@ -365,3 +365,12 @@ def test_two_ages_for_one_doctype_are_an_error(sandbox, daemon_for):
     with pytest.raises(ConfigError) as caught:
         daemon_for(sandbox, rules(BY_SITE, BY_SITE.replace("30d", "90d")))
     assert "keep the shorter age" in caught.value.problems[0]
+
+
+def test_a_row_without_a_date_has_no_age(sandbox, daemon_for):
+    """Frappe takes an empty field for less than any date; such rows are neither counted nor removed."""
+    sandbox.seed("ToDo", ({"description": "no date"} for _ in range(5)))
+    sandbox.seed("ToDo", ({"description": "old", "date": "2020-01-01"} for _ in range(3)))
+    report = daemon_for(sandbox, rules('doctype = "ToDo"\nolder_than = "30d"\ndate_field = "date"')).once()
+    assert sandbox.rows("ToDo", fields=["description"]) == [{"description": "no date"}] * 5
+    assert part(report, "ToDo")["found"] == 3 and part(report, "ToDo")["counts"] == {"done": 3}
