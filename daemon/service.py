@@ -62,7 +62,10 @@ class Service:
         """Return after a stop was asked for: True where the running jobs came to their next step in time."""
         app = self.app
         app.log.info(
-            "daemon.started", config=str(app.config.path), site=app.config.site.url, jobs=list(app.config.jobs)
+            "daemon.started",
+            config=str(app.config.path),
+            site=app.config.site.url,
+            jobs=[job.name for job in self._jobs],
         )
         for run in app.state.interrupt_unfinished(app.clock.now()):
             app.log.warning("run.interrupted", job=run.job, run=run.id, started=run.started.isoformat())
