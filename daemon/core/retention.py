@@ -49,6 +49,11 @@ class Rule:
         return [*self.filters, [self.date_field, "<", slack]]
 
     @property
+    def joins(self) -> bool:
+        """A filter is about child rows, so that lists and counts repeat a document for each of them."""
+        return any(len(condition) == 4 and condition[0] != self.doctype for condition in self.filters)
+
+    @property
     def grouped(self) -> list[Condition]:
         """A row that belongs to no group cannot be told to be old news of it, so it stays."""
         return [[field, "is", "set"] for field in self.group_by]
@@ -103,6 +108,13 @@ class Sieve:
         self._cutoff = rule.cutoff.removesuffix(".000000")  # as the site writes a whole second, so that text compares
         self._group: tuple[Any, ...] | None = None
         self._rank = 0
+        self._last: Any = None
+
+    def repeats(self, row: Mapping[str, Any]) -> bool:
+        """`row` is the one before it once more: a condition on child rows repeats a document for each of them, side by
+        side, since every key ends in its name. To be asked before `verdict`, once for each row."""
+        last, self._last = self._last, row["name"]
+        return bool(last == row["name"])
 
     def verdict(self, row: Mapping[str, Any]) -> Verdict:
         """Whether `row` goes. Two spellings of a group that the site's collation holds equal count as two groups, which

@@ -253,12 +253,17 @@ class RulePart(Part):
             self._within_skew = self._site.count(self.doctype, self._skewed)
         self.tally.facts["strategy"] = "log_settings" if self.on_site else "rows"
         census = Census(total, matching, min(matching, settings.limit or matching), exact=not self._rule.keep_latest)
-        return self._exact(census) if not census.exact and self.guard.verdict(census) else census
+        uncertain = not census.exact and self.guard.verdict(census)
+        return self._exact(census) if uncertain or self._rule.joins else census
 
     def _exact(self, census: Census) -> Census:
-        """With `keep_latest` only a look at the rows tells how many go; the guard wants to know before it refuses."""
+        """Only a look at the rows tells how many go with `keep_latest`, where the guard is about to refuse by an upper
+        bound, and how many documents there are where a count counts their child rows."""
         sieve = Sieve(self._rule)
-        going = sum(sieve.verdict(row).goes for page in self._pages(None) for row in page)
+        going = 0
+        for page in self._pages(None):
+            self._run.check()
+            going += sum(not sieve.repeats(row) and sieve.verdict(row).goes for row in page)
         return Census(census.total, going, min(going, self.settings.limit or going))
 
     def _choose(self) -> Any:
@@ -342,6 +347,8 @@ class RulePart(Part):
         return self._site.paginate(rule.doctype, (), where, key=rule.key, after=after, page_length=length)
 
     def _action(self, row: dict[str, Any], sieve: Sieve) -> Action | None:
+        if sieve.repeats(row):
+            return None
         verdict = sieve.verdict(row)
         return Action("delete" if verdict.goes else "keep", self._rule.doctype, row["name"], verdict.why)
 

@@ -55,9 +55,12 @@ def remove(
         reasons = _reasons(site, doctype, left, told, each)
         if len(reasons) == len(names) and _alike(reasons):
             raise errors.NothingRemovable(f"none of {len(names):,} rows could be deleted: {reasons[left[0]]}")
+        said_gone = [name for name in left if name not in reasons]
+        for name in _present(site, doctype, said_gone, where) if said_gone else ():
+            reasons[name] = errors.Invalid(f"{doctype} {name}: the site said that it was deleted, but it is there")
         if not reasons or (len(reasons) == len(left) and not grouped):
             return reasons
-        left, grouped = list(reasons), False
+        left, grouped = [name for name in left if name in reasons], False
 
 
 def _alike(reasons: Mapping[Name, errors.SiteError]) -> bool:
@@ -98,8 +101,11 @@ def _cut(names: Sequence[Name], size: int) -> Iterator[Sequence[Name]]:
 
 
 def _present(site: Site, doctype: str, names: Sequence[Name], where: Sequence[Sequence[Any]]) -> list[Name]:
+    """Those of `names` that are there and may go. Without a limit: a condition on child rows repeats a document for
+    each of them. Never a name that was not asked for, whatever the reply holds."""
     conditions = [*where, ["name", "in", list(names)]]
-    return [row["name"] for row in site.get_list(doctype, ["name"], conditions, 0, len(names), "name asc")]
+    found = {row["name"] for row in site.get_list(doctype, ["name"], conditions)}
+    return [name for name in names if name in found]
 
 
 def _reasons(

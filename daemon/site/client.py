@@ -155,7 +155,11 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
     def count(self, doctype: str, filters: Filters | None = None) -> int:
         """Documents that match; `dialect.count_method` says by whose permissions."""
         payload = {"doctype": doctype, "filters": conditions(filters)}
-        return int(self._post(self.dialect.count_method(doctype), payload, Safety.READ) or 0)
+        method = self.dialect.count_method(doctype)
+        found = self._post(method, payload, Safety.READ)
+        if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+            raise errors.NotFrappe(f"POST /api/method/{method}: expected a count, got {str(found)[:40]!r}")
+        return found
 
     def get_api(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """What a whitelisted method answers to GET."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from daemon.sandbox import Fault, Sandbox
+from daemon.site.client import Site
 from tests.conftest import days_ago, rules
 
 MODES = [("14", False), ("15", False), ("16", False), ("16", True)]
@@ -374,3 +375,64 @@ def test_a_row_without_a_date_has_no_age(sandbox, daemon_for):
     report = daemon_for(sandbox, rules('doctype = "ToDo"\nolder_than = "30d"\ndate_field = "date"')).once()
     assert sandbox.rows("ToDo", fields=["description"]) == [{"description": "no date"}] * 5
     assert part(report, "ToDo")["found"] == 3 and part(report, "ToDo")["counts"] == {"done": 3}
+
+
+def orders(sandbox: Sandbox, number: int, **more) -> None:
+    """Sales Orders with three rows each, the first the newest."""
+    rows = [{"item_code": "Z", "qty": 1.0} for _ in range(3)]
+    sandbox.seed("Sales Order", ({"name": f"SO-{n}", "creation": days_ago(50 + n), "items": rows, **more}
+                                 for n in range(number)))  # fmt: skip
+
+
+OF_Z = 'filters = [["Sales Order Item", "item_code", "=", "Z"]]\nguard = { max_percent = 100 }'
+
+
+def test_a_document_that_a_child_filter_repeats_is_one_document(sandbox, daemon_for):
+    """Frappe joins child rows, so a document comes once for each; it is ranked once, and the newest stay."""
+    orders(sandbox, 5)
+    report = daemon_for(sandbox, rules(f'doctype = "Sales Order"\nkeep_latest = 2\n{OF_Z}')).once()
+    assert names(sandbox, "Sales Order") == {"SO-0", "SO-1"}
+    assert part(report, "Sales Order")["counts"] == {"done": 3, "kept": 2}
+
+
+def test_what_stayed_is_seen_though_a_child_filter_repeats_it(sandbox, daemon_for):
+    """Submitted documents cannot be deleted; each one is reported as failed, none as done."""
+    orders(sandbox, 6, docstatus=1)
+    report = daemon_for(sandbox, rules(f'doctype = "Sales Order"\nolder_than = "30d"\n{OF_Z}')).once()
+    found = part(report, "Sales Order")
+    assert sandbox.count("Sales Order") == 6 and "done" not in found["counts"]
+    assert found["error"] or found["counts"]["failed"] == 6
+
+
+def test_a_site_that_only_says_it_deleted_is_not_believed(sandbox, daemon_for, monkeypatch):
+    """Every delete is answered by success and does nothing: nothing is reported as done."""
+    errors(sandbox, 5)
+    for name in ("delete", "delete_batch", "delete_groups"):
+        monkeypatch.setattr(Site, name, lambda *_: {})
+    report = daemon_for(sandbox, rules(BY_ROWS)).once()
+    assert part(report)["counts"] == {"failed": 5} and sandbox.count("Error Log") == 8
+
+
+def test_only_names_that_were_planned_are_ever_sent():
+    """A list that answers with other names makes nobody delete those."""
+    from daemon.site.bulk import remove
+
+    class Liar:
+        dialect = type("D", (), {"bulk_delete_size": 10})
+        sent: list = []  # noqa: RUF012
+
+        def get_list(self, *_):
+            return [{"name": "FOREIGN"}]
+
+        def delete_groups(self, _, groups):
+            self.sent += [name for group in groups for name in group]
+
+        def delete_batch(self, _, names):
+            self.sent += names
+            return {}
+
+        def delete(self, _, name):
+            self.sent.append(name)
+
+    liar = Liar()
+    assert remove(liar, "ToDo", ["a", "b"], [], map) == {} and set(liar.sent) == {"a", "b"}
