@@ -100,6 +100,9 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
         if field not in meta.fields:
             what = f"{need.doctype} has no field {field!r}{did_you_mean(field, meta.fields)}"
             found.append(Finding(PROBLEM, need.doctype, what, "operator", "Correct the field's name in the rule."))
+    for field in meta.no_dates(need.dates):
+        what = f"{need.doctype}.{field} is no date"
+        found.append(Finding(PROBLEM, need.doctype, what, "operator", "Name a Date or Datetime field in the rule."))
     if user != "Administrator":
         found += _of_rights(site, need, [right for right in need.rights if not meta.grants(right, roles)], user, roles)
     return found

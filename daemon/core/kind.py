@@ -26,6 +26,8 @@ class Need:
 
     doctype: str
     fields: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+    """Those of the fields that must be dates."""
     rights: tuple[str, ...] = ("read",)
     """Permission types of DocPerm: read, write, create, delete, submit, cancel, email."""
     only_administrator: str = ""
@@ -60,6 +62,7 @@ class SitePort(Protocol):
     def log_settings(self) -> LogSettingsPort: ...
     def user(self) -> str: ...
     def text(self, moment: datetime) -> str: ...
+    def no_dates(self, doctype: str, fields: Iterable[str]) -> list[str]: ...
     def count(self, doctype: str, filters: Any = None) -> int: ...
     def paginate(
         self,

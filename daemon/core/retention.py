@@ -49,6 +49,17 @@ class Rule:
         return [*self.filters, [self.date_field, "<", slack]]
 
     @property
+    def dates(self) -> tuple[str, ...]:
+        """Fields of the DocType that must be dates: Frappe compares others as text, and writes `between` and
+        `timespan` on them into SQL that swallows the next condition (seen on version 15)."""
+        ranged = [
+            condition[-3]
+            for condition in self.filters
+            if condition[-2] in ("between", "timespan") and (len(condition) == 3 or condition[0] == self.doctype)
+        ]
+        return tuple(dict.fromkeys((*([self.date_field] if self.cutoff or self.older_than else []), *ranged)))
+
+    @property
     def joins(self) -> bool:
         """A filter is about child rows, so that lists and counts repeat a document for each of them."""
         return any(len(condition) == 4 and condition[0] != self.doctype for condition in self.filters)

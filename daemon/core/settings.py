@@ -122,7 +122,18 @@ def _condition(condition: Any) -> list[Any]:
     operator = condition[-2].lower()
     if operator not in OPERATORS:
         raise ValueError(f"{condition[-2]!r} is no operator{did_you_mean(operator, OPERATORS)}")
+    _check_value(operator, condition[-1])
     return [*condition[:-2], operator, _plain(condition[-1])]
+
+
+def _check_value(operator: str, value: Any) -> None:
+    """What Frappe would turn into SQL of another meaning is refused here."""
+    if operator == "between" and not (isinstance(value, list) and len(value) == 2):
+        raise ValueError(f'"between" takes two dates, such as ["2026-01-01", "2026-01-31"], not {value!r}')
+    if operator == "is" and value not in ("set", "not set"):
+        raise ValueError(f'"is" takes "set" or "not set", not {value!r}')
+    if operator in ("in", "not in") and not (isinstance(value, list | str) and value):
+        raise ValueError(f'"{operator}" takes a list of values, not {value!r}')
 
 
 def _is_text(value: Any) -> bool:

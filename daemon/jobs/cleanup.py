@@ -32,6 +32,7 @@ from daemon.core.plan import Action, Census, Guard, Outcome, Result
 from daemon.core.retention import Condition, Rule, Sieve, resume_key
 from daemon.core.settings import Conditions, Duration, FilePath, GuardSettings, JobSettings, Model, PositiveDuration
 from daemon.errors import (
+    Invalid,
     NotConfigured,
     NotFound,
     NothingRemovable,
@@ -135,13 +136,14 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:
     """What `check` looks at: the DocType, its fields, and the right to change Log Settings or to delete."""
     for rule in settings.rules:
         fields = (rule.date_field, *rule.group_by, *(condition[-3] for condition in rule.filters))
+        dates = rule.as_rule("").dates
         only = ONLY_ADMINISTRATOR.get(rule.doctype, "")
-        by_rows = Need(rule.doctype, fields, ("read", "delete"), only_administrator=only)
+        by_rows = Need(rule.doctype, fields, dates, ("read", "delete"), only_administrator=only)
         forced = rule.strategy == "log_settings"
         coverable = rule.doctype in dialect.log_settings_doctypes
         dated = rule.date_field in ("creation", dialect.log_settings_field)
         if forced or (rule.server_side and rule.strategy == "auto" and coverable and dated):
-            yield Need(rule.doctype, fields, ("read",))
+            yield Need(rule.doctype, fields, dates, ("read",))
             otherwise = None if forced else by_rows
             yield Need("Log Settings", rights=("read", "write"), otherwise=otherwise)
         else:
@@ -246,6 +248,8 @@ class RulePart(Part):
         settings = self.settings
         if settings.older_than is not None:
             self._rule = settings.as_rule(self._site.text(self._run.started - settings.older_than))
+        if wrong := self._site.no_dates(self.doctype, self._rule.dates):
+            raise Invalid(f"{self.doctype}.{wrong[0]} is no date, so nothing can be older than, or between, by it")
         total = self._site.count(self.doctype)
         matching = self._site.count(self.doctype, self._rule.candidates)
         self._server_job = self._choose() if matching else None

@@ -8,7 +8,7 @@ half of their calls to the site's root. One method is refused instead: `login`, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from io import BytesIO
 from typing import Any, Self
@@ -356,6 +356,11 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
     def user(self) -> str:
         """Who the API key belongs to. Raises CredentialsRefused, NotPermitted (no key reached Frappe)."""
         return str(self.get_api("frappe.auth.get_logged_user"))
+
+    def no_dates(self, doctype: str, fields: Iterable[str]) -> list[str]:
+        """Those of `fields` that are no dates of `doctype`; asks for its meta only where a name does not tell."""
+        asked = [field for field in fields if field not in ("creation", "modified")]
+        return self.meta(doctype).no_dates(asked) if asked else []
 
     def roles(self, user: str) -> frozenset[str]:
         """Roles of `user`, with those of everybody (core/doctype/user/user.py:get_roles, open to all users).

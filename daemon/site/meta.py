@@ -53,6 +53,12 @@ class Meta:
         permissions = tuple(doc.get("permissions") or ())
         return cls(str(doc["name"]), names | own, tables, permissions, bool(doc.get("issingle")), child)
 
+    def no_dates(self, fields: Iterable[str]) -> list[str]:
+        """Those of `fields` that are there and hold no dates."""
+        stamps = ("creation", "modified")
+        types = {field: self.fields.get(field) for field in fields if field not in stamps}
+        return [field for field, kind in types.items() if kind is not None and kind not in ("Date", "Datetime")]
+
     def grants(self, right: str, roles: Iterable[str]) -> bool:
         """A role among `roles` has `right` (a permission type of DocPerm) at level 0, on more than what it owns."""
         mine = set(roles)

@@ -436,3 +436,12 @@ def test_only_names_that_were_planned_are_ever_sent():
 
     liar = Liar()
     assert remove(liar, "ToDo", ["a", "b"], [], map) == {} and set(liar.sent) == {"a", "b"}
+
+
+@pytest.mark.parametrize("line", ['older_than = "30d"\ndate_field = "description"',
+                                  'keep_latest = 1\nfilters = [["description", "between", ["a", "b"]]]'])  # fmt: skip
+def test_what_is_no_date_has_no_age(line, sandbox, daemon_for):
+    """Frappe would compare text, or swallow the next condition: the rule fails before anything is counted."""
+    sandbox.seed("ToDo", ({"description": "1 fresh"} for _ in range(5)))
+    report = daemon_for(sandbox, rules(f'doctype = "ToDo"\n{line}')).once()
+    assert "ToDo.description is no date" in part(report, "ToDo")["error"]["message"] and sandbox.count("ToDo") == 5
