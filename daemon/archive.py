@@ -36,10 +36,7 @@ class Archive:
             try:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 fresh = not self.path.exists()
-                with open(self.path, "ab", opener=_private) as file:
-                    file.write(member)
-                    file.flush()
-                    os.fsync(file.fileno())
+                _append(self.path, member)
                 if fresh:
                     _sync_directory(self.path.parent)
                 written = gzip.decompress(_tail(self.path, len(member))).count(b"\n")
@@ -50,6 +47,20 @@ class Archive:
                 raise ArchiveError(f"{self.path}: {len(lines)} rows were written but {written} can be read back")
             self.rows += written
         return written
+
+
+def _append(path: Path, member: bytes) -> None:
+    """Whole or not at all: behind a torn member no later one could be read."""
+    with open(path, "ab", buffering=0, opener=_private) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            rest = memoryview(member)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def _private(path: str, flags: int) -> int:

@@ -116,6 +116,7 @@ def _check_site(loaded: Config, findings: list[Any]) -> int:
         findings.append(checks.of_error(error))
         return int(error.exit_code)
     finally:
+        findings[:] = [checks.Finding(**app.redact(found.as_json())) for found in findings]
         app.close()
     return Exit.SOME_FAILED if any(found.level == checks.PROBLEM for found in findings) else Exit.DONE
 
@@ -216,6 +217,9 @@ def _app(config: Path | None, log_format: Any, *, secrets: bool = True) -> Itera
     app = App(_load(config, secrets=secrets), log_format=log_format)
     try:
         yield app
+    except DaemonError as error:
+        error.args = (app.redact(str(error)),)  # a site may send back what it was sent
+        raise
     finally:
         app.close()
 

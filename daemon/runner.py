@@ -166,6 +166,8 @@ class Runner:
     def run(self, order: Order) -> dict[str, Any]:
         """The report of the run, which is also kept in the state. Raises AlreadyRunning, StateError, nothing else."""
         job = order.job
+        # A run of this job that was killed left its record behind; `once` by cron has no start of a service to tell it.
+        self.state.interrupt_unfinished(self.clock.now(), alive=lambda name: name != job.name)
         with self.state.claim(job.name):
             started = self.clock.now()
             log = self.log.bind(job=job.name, run=order.run_id)

@@ -145,3 +145,25 @@ def test_values_that_json_lacks_are_kept_as_text(tmp_path: Path) -> None:
     kept = Archive(tmp_path, "X", "run")
     kept.write([{"path": Path("/x")}])
     assert rows_in(kept.path) == [{"path": "/x"}]
+
+
+def test_a_write_that_failed_leaves_no_torn_member(tmp_path, monkeypatch):
+    """What is written after a full disk has room again can be read to its end."""
+    import gzip
+    import os
+
+    from daemon.archive import Archive
+    from daemon.errors import ArchiveError
+
+    archive = Archive(tmp_path, "ToDo", "r")
+    archive.write([{"name": 1}])
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(ArchiveError, match="No space left"):
+            archive.write([{"name": 2}])
+    archive.write([{"name": 3}])
+    assert gzip.decompress(archive.path.read_bytes()) == b'{"name":1}\n{"name":3}\n'

@@ -245,3 +245,11 @@ def test_a_taken_port_is_a_usage_error(sandbox: Sandbox, run):
     """Who else is there is not our business, but that it is taken is."""
     code, _, err = run("sandbox", "--port", sandbox.url.rpartition(":")[2])
     assert code == 2 and "cannot be served" in err
+
+
+def test_check_shows_no_secret_that_the_site_sends_back(daemon_for, sandbox, run):
+    """An error of the site's may quote the request."""
+    site = daemon_for(sandbox, rules('doctype = "secret-of-administrator"\nolder_than = "9d"\nlimit = 5'))
+    sandbox.requests.clear()
+    code, out, err = run("check", "--config", site.file, environ=site.environ)
+    assert code == 1 and "secret-of-administrator" not in out + err and "********" in out

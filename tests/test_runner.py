@@ -172,3 +172,13 @@ def test_work_of_one_run_is_spread_and_bounded(sandbox, daemon_for):
         with pytest.raises(threading.BrokenBarrierError):
             list(answers)
         assert len(taken) < 20
+
+
+def test_a_killed_run_is_called_interrupted_by_the_next(sandbox, daemon_for):
+    """Also where no service ever starts, as with `once` by cron."""
+    from daemon.state import Run
+
+    site = daemon_for(sandbox, rules(ERRORS))
+    site.app.state.begin_run(Run("0-killed", "job", "cleanup", "by hand", None, site.clock.now() - timedelta(days=1)))
+    site.once()
+    assert {run.status for run in site.app.state.runs("job")} == {"interrupted", "done"}
