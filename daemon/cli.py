@@ -177,7 +177,15 @@ def sandbox(
     time_zone: Annotated[str, typer.Option(help="The site's.")] = "America/New_York",
 ) -> None:
     """A Frappe-shaped site on 127.0.0.1, to try the daemon on."""
+    from zoneinfo import ZoneInfo
+
+    from daemon.errors import UsageError
     from daemon.sandbox.serve import serve
+
+    try:
+        ZoneInfo(time_zone)
+    except (LookupError, ValueError, OSError):
+        raise UsageError(f"--time-zone {time_zone!r} is no time zone of the IANA database") from None
 
     def ready(url: str, keys: dict[str, tuple[str, str]]) -> None:
         typer.echo(f"{url} plays Frappe {version}; stop it with Ctrl-C. API keys:")

@@ -77,7 +77,12 @@ class ClockSkew(DaemonError):
 
 
 class NothingRemovable(DaemonError):
-    """Of a whole page of rows none could be deleted, all for one reason; trying the rest would be the same."""
+    """Of a whole page of rows none could be deleted, all for one reason, `cause`; trying the rest would be the same."""
+
+    def __init__(self, message: str, cause: SiteError | None = None) -> None:
+        super().__init__(message, action=cause.action if cause else None)
+        if cause:
+            self.who = cause.who
 
 
 class Stopped(DaemonError):

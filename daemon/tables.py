@@ -22,16 +22,22 @@ _STYLES = {
 }  # fmt: skip
 
 
+WIDE = 1000
+"""Columns where no terminal is: a line is one line, for grep and for mails."""
+
+
 def console() -> Console:
-    """Standard output; 100 columns where nobody looks, so that a log or a mail keeps its lines."""
+    """Standard output, as wide as the terminal, or never folded where there is none."""
     found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=max(found.width, 110))
+    return found if found.is_terminal else Console(highlight=False, width=WIDE)
 
 
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in ("Run", "Job")
+        )
     return table
 
 
@@ -66,8 +72,8 @@ def of_report(found: Mapping[str, Any]) -> Group:
     below = [line for part in parts for line in _below(part)]
     if error := found["error"]:
         below.append(_sentence("", error))
-    shown = [Padding(table, (0, 0, 0, 2))] if parts else []
-    return Group(head, *shown, *(Padding(line, (0, 0, 0, 2)) for line in below), "")
+    shown = [Padding(table, (0, 0, 0, 2), expand=False)] if parts else []
+    return Group(head, *shown, *(Padding(line, (0, 0, 0, 2), expand=False) for line in below), "")
 
 
 def _result(part: Mapping[str, Any]) -> Text:

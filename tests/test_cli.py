@@ -253,3 +253,17 @@ def test_check_shows_no_secret_that_the_site_sends_back(daemon_for, sandbox, run
     sandbox.requests.clear()
     code, out, err = run("check", "--config", site.file, environ=site.environ)
     assert code == 1 and "secret-of-administrator" not in out + err and "********" in out
+
+
+def test_a_sandbox_in_no_time_zone_is_a_usage_error(run):
+    """A sentence, not a traceback."""
+    code, _, err = run("sandbox", "--port", "0", "--time-zone", "Nix")
+    assert code == 2 and "'Nix' is no time zone" in err
+
+
+def test_lines_are_not_folded_where_no_terminal_is(site, run):
+    """So that grep finds what was printed."""
+    out = run("check", "--offline", "--config", site.file, environ=site.environ)[1]
+    assert f"{site.file}: jobs: 2, of which enabled: 1" in out and all(
+        line == line.rstrip() for line in out.splitlines()
+    )

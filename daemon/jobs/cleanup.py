@@ -40,6 +40,7 @@ from daemon.errors import (
     OutcomeUnknown,
     SiteError,
     StaleDocument,
+    Transient,
 )
 
 PAGE, PAGE_ARCHIVED = 1000, 200
@@ -173,19 +174,70 @@ class SiteCleanUp:
         self._run, self._rules = run, rules
         self._done: tuple[Any, str] | None = None
 
+    def foretell(self) -> None:
+        """For a dry run: which retentions would change, and what would go by those that no rule of ours names."""
+        if self._done is None:
+            judged, wanted, at_least = self._judged()
+            change = self._run.site.log_settings.preview(wanted, at_least)
+            self._say(judged[0], change, wanted, "would be set", "would also take")
+            self._done = change, ""
+
     def once(self, job: Any) -> tuple[Any, str]:
         """(what changed in Log Settings, how the site's job ended). Raises NotPermitted where it may not be had."""
         if self._done is None:
-            judged = [part for part in self._rules if not part.guard.verdict(part.census()) and part.on_site]
-            wanted = {part.doctype: part.days for part in judged}
-            at_least = {part.doctype: part.days for part in self._rules}
-            change = self._changed(wanted, at_least)
-            patience = max(part.settings.time_box or WORKER_PATIENCE for part in self._rules)
-            polls = 8 + int(patience.total_seconds() / 5)
-            others = ", ".join(f"{name} {days}" for name, days in change.after.items() if name not in wanted)
-            judged[0].tally.note(f"the site's clean-up also goes by its other retentions, in days: {others}")
-            self._done = change, self._run.site.log_settings.run(job, pause=self._run.pause, polls=polls)
+            judged, wanted, at_least = self._judged()
+            change, ended = self._changed(wanted, at_least), ""
+            if wanted.keys() & change.after.keys():
+                self._say(judged[0], change, wanted, "was set", "also took")
+                patience = max(part.settings.time_box or WORKER_PATIENCE for part in self._rules)
+                polls = 8 + int(patience.total_seconds() / 5)
+                ended = self._run.site.log_settings.run(job, pause=self._run.pause, polls=polls)
+            self._done = change, ended
         return self._done
+
+    def _judged(self) -> tuple[list[RulePart], dict[str, int], dict[str, int]]:
+        """(rules that the site shall follow, their days, days that no row may fall below).
+
+        A rule that cannot be counted is left out: what is wrong with it is told in its own turn, and of it alone.
+        """
+        judged = []
+        for part in self._rules:
+            try:
+                if not part.guard.verdict(part.census()) and part.on_site:
+                    judged.append(part)
+            except Transient:
+                raise
+            except SiteError:
+                continue
+        at_least = {part.doctype: part.days for part in self._rules}
+        return judged, {part.doctype: part.days for part in judged}, at_least
+
+    def _say(self, part: RulePart, change: Any, wanted: Mapping[str, int], was_set: str, took: str) -> None:
+        """Note every row of Log Settings that differs, and rows that go though no rule of this job names them."""
+        note, before = part.tally.note, change.before
+        for name, days in change.after.items():
+            if before.get(name, days) != days or (name in wanted and name not in before):
+                old = f"{before[name]} days" if name in before else "absent"
+                note(f"Log Settings of the site: {name} {was_set} to {days} days (before: {old})")
+        if not before:
+            added = ", ".join(f"{name} {days}" for name, days in change.after.items() if name not in wanted)
+            note(f"Log Settings of the site had never been saved; saving adds Frappe's own: {added or 'see the run'}")
+        others = [(name, days) for name, days in change.after.items() if name not in wanted]
+        counted = [found for found in self._run.each(self._old, others) if found[2]]
+        if gone := ", ".join(f"{count:,} rows of {name} older than {days} days" for name, days, count in counted):
+            note(f"the site's clean-up, which goes by all its retentions, {took}: {gone}")
+
+    def _old(self, retention: tuple[str, int]) -> tuple[str, int, int]:
+        """(DocType, days, rows older than that); 0 rows where this user may not count them."""
+        name, days = retention
+        site = self._run.site
+        try:
+            cutoff = site.text(self._run.started - timedelta(days=days))
+            return name, days, site.count(name, [[site.dialect.log_settings_field, "<", cutoff]])
+        except Transient:
+            raise
+        except SiteError:
+            return name, days, 0
 
     def _changed(self, wanted: Mapping[str, int], at_least: Mapping[str, int]) -> Any:
         """Again where somebody saved Log Settings between our reading and our writing."""
@@ -305,6 +357,7 @@ class RulePart(Part):
         if self.on_site and census:
             yield [Action("delete", rule.doctype, f"rows {rule.why}", rule.why, census.matching)]
             if self._run.dry_run:
+                self.clean_up.foretell()
                 return
         if not self.on_site:
             yield from self._plan_rows()
@@ -371,12 +424,8 @@ class RulePart(Part):
             self._row_by_row(f"Log Settings could not be changed: {error}")
             return []
         if self.doctype not in change.after:
-            self._row_by_row("Log Settings did not take it: the site cannot clear this DocType by itself")
+            self._row_by_row(f'the site cannot clear {self.doctype} by itself; strategy = "rows" can')
             return []
-        before = change.before.get(self.doctype)
-        if before != self.days:
-            was = "absent" if before is None else f"{before} days"
-            self.tally.note(f"Log Settings of the site: {self.doctype} set to {self.days} days (was {was})")
         return self._confirm(action, ended)
 
     def _confirm(self, action: Action, ended: str) -> Iterator[Outcome]:
@@ -424,6 +473,7 @@ class RulePart(Part):
         try:
             return self._site.remove(self.doctype, names, self._rule.candidates, self._run.each)
         except NothingRemovable as error:
+            self.tally.counts[Result.FAILED] += len(names)
             if self.doctype in ONLY_ADMINISTRATOR:
                 error.action = "Use Administrator's API key for this job, or take the rule out."
             raise

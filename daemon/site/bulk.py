@@ -54,7 +54,8 @@ def remove(
         # it does on an overloaded queue, or on a group for the sake of one.
         reasons = _reasons(site, doctype, left, told, each)
         if len(reasons) == len(names) and _alike(reasons):
-            raise errors.NothingRemovable(f"none of {len(names):,} rows could be deleted: {reasons[left[0]]}")
+            cause = reasons[left[0]]
+            raise errors.NothingRemovable(f"none of {len(names):,} rows could be deleted: {cause}", cause)
         said_gone = [name for name in left if name not in reasons]
         for name in _present(site, doctype, said_gone, where) if said_gone else ():
             reasons[name] = errors.Invalid(f"{doctype} {name}: the site said that it was deleted, but it is there")

@@ -48,6 +48,11 @@ class LogSettings:
         rows = self._site.get_list("Scheduled Job Type", ["name", "stopped"], {"method": METHOD}, 0, 1)
         return CleanUpJob(rows[0]["name"], bool(rows[0].get("stopped"))) if rows else None
 
+    def preview(self, wanted: Mapping[str, int], at_least: Mapping[str, int]) -> Change:
+        """What `apply` would change, without the defaults that a first saving adds."""
+        before = _days(self._site.get_doc("Log Settings", "Log Settings"))
+        return Change(before, _target(before, wanted, at_least))
+
     def apply(self, wanted: Mapping[str, int], at_least: Mapping[str, int]) -> Change:
         """Make `wanted` the retention, in days, of those DocTypes, and leave the others as they are.
 

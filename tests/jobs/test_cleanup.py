@@ -445,3 +445,52 @@ def test_what_is_no_date_has_no_age(line, sandbox, daemon_for):
     sandbox.seed("ToDo", ({"description": "1 fresh"} for _ in range(5)))
     report = daemon_for(sandbox, rules(f'doctype = "ToDo"\n{line}')).once()
     assert "ToDo.description is no date" in part(report, "ToDo")["error"]["message"] and sandbox.count("ToDo") == 5
+
+
+def test_a_dry_run_foretells_what_log_settings_will_do(sandbox, daemon_for):
+    """Which retention changes, and how many rows go though no rule names them; the run then tells the same."""
+    errors(sandbox, 5)
+    sandbox.seed("Email Queue", ({"creation": days_ago(40), "status": "Not Sent"} for _ in range(4)))
+    site = daemon_for(sandbox, rules(BY_SITE))
+    with site.app.site() as client:
+        rows = [{"ref_doctype": "Error Log", "days": 35}, {"ref_doctype": "Email Queue", "days": 30}]
+        client.update({"doctype": "Log Settings", "name": "Log Settings", "logs_to_clear": rows})
+    before = sandbox.rows("Logs To Clear")
+    told = "\n".join(part(site.once(dry_run=True))["notes"])
+    assert "Error Log would be set to 30 days (before: 35 days)" in told
+    assert "would also take: 4 rows of Email Queue older than 30 days" in told
+    assert sandbox.rows("Logs To Clear") == before and sandbox.count("Email Queue") == 4
+    told = "\n".join(part(site.once())["notes"])
+    assert "Error Log was set to 30 days (before: 35 days)" in told and "also took: 4 rows of Email Queue" in told
+    assert sandbox.count("Email Queue") == 0
+
+
+def test_a_wrong_doctype_fails_its_own_rule_alone(sandbox, daemon_for):
+    """Also where the site's one clean-up serves several rules of the job."""
+    errors(sandbox, 5)
+    sandbox.seed(
+        "Activity Log", [{"creation": days_ago(50), "subject": "x"}, {"creation": days_ago(1), "subject": "y"}]
+    )
+    nonsense = 'doctype = "Nonsense"\nolder_than = "30d"\nstrategy = "log_settings"'
+    report = daemon_for(sandbox, rules(BY_SITE, nonsense, 'doctype = "Activity Log"\nolder_than = "2d"')).once()
+    assert part(report)["counts"] == {"done": 5} and part(report, "Activity Log")["counts"] == {"done": 1}
+    assert "Nonsense" in part(report, "Nonsense")["error"]["message"]
+
+
+def test_a_retention_that_is_lengthened_for_an_idle_rule_is_told(sandbox, daemon_for):
+    """No setting of the site changes without a word."""
+    errors(sandbox, 5)
+    site = daemon_for(sandbox, rules(BY_SITE, 'doctype = "Email Queue"\nolder_than = "3650d"'))
+    with site.app.site() as client:
+        rows = [{"ref_doctype": "Email Queue", "days": 30}]
+        client.update({"doctype": "Log Settings", "name": "Log Settings", "logs_to_clear": rows})
+    notes = part(site.once())["notes"]
+    assert "Log Settings of the site: Email Queue was set to 3650 days (before: 30 days)" in notes
+
+
+def test_rows_that_all_stayed_are_counted_as_failed(sandbox, daemon_for):
+    """And who must act is whom the site's own refusal names."""
+    sandbox.seed("Version", ({"creation": days_ago(50), "ref_doctype": "ToDo", "docname": "x"} for _ in range(30)))
+    rule = 'doctype = "Version"\nolder_than = "30d"\nguard = { max_percent = 100 }'
+    found = part(daemon_for(sandbox, rules(rule), user="manager@example.com").once(), "Version")
+    assert found["counts"] == {"failed": 30} and found["error"]["who"] == "site administrator"
