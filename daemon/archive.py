@@ -22,8 +22,8 @@ from daemon.errors import ArchiveError
 class Archive:
     """One file for one part of one run, made when its first batch comes."""
 
-    def __init__(self, directory: Path, doctype: str, run: str) -> None:
-        words = re.sub(r"[\W_]+", "-", doctype).strip("-").lower()
+    def __init__(self, directory: Path, part: str, run: str) -> None:
+        words = re.sub(r"[\W_]+", "-", part).strip("-").lower()
         self.path = directory / f"{words}-{run}.jsonl.gz"
         self.rows = 0
         self._lock = threading.Lock()

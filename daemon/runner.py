@@ -114,8 +114,8 @@ class LiveRun:
                 future.cancel()
             wait(waiting)
 
-    def archive(self, directory: Path, doctype: str) -> Archive:
-        return Archive(directory, doctype, self.id)
+    def archive(self, directory: Path, part: str) -> Archive:
+        return Archive(directory, part, self.id)
 
     def recall(self, key: str) -> Any:
         return self.state.recall(self.job, key)

@@ -120,8 +120,8 @@ class Run(Protocol):
         """`function` of each item, several at once, in no particular order. Raises the first error met."""
         ...
 
-    def archive(self, directory: Path, doctype: str) -> ArchivePort:
-        """A file in `directory` for documents of `doctype` that this run is about to delete."""
+    def archive(self, directory: Path, part: str) -> ArchivePort:
+        """A file in `directory` for documents that this part of the run is about to delete."""
         ...
 
     def recall(self, key: str) -> Any:

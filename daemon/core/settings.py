@@ -6,7 +6,7 @@ Every message raised here ends up before the person who edits config.toml, so it
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,13 +80,11 @@ class Secret:
         return hash(self._value)
 
 
-Resolve = Callable[[Mapping[str, str]], str]
-"""A reference of one key (env, file, credential) → the secret. Raises ValueError."""
-
 _FORMS = '{ env = "NAME" }, { file = "/path" } or { credential = "name" }'
 
 
 def _resolve(value: Any, info: ValidationInfo) -> Secret:
+    """By the context's `resolve`: a reference of one key (env, file, credential) → the secret, or ValueError."""
     if isinstance(value, Secret):
         return value
     if not isinstance(value, dict) or len(value) != 1 or not all(isinstance(part, str) for part in value.values()):

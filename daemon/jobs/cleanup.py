@@ -266,7 +266,7 @@ class RulePart(Part):
         self._memory = f"resume:{name}"
         self._after: dict[str, Any] | None = None
         """Key of the last row dealt with, while there may be rows behind it."""
-        self._archive = run.archive(settings.archive, settings.doctype) if settings.archive else None
+        self._archive = run.archive(settings.archive, name) if settings.archive else None
 
     @property
     def doctype(self) -> str:

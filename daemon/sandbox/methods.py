@@ -268,6 +268,8 @@ def client_get_value(site: FrappeSite, doctype: str, fieldname: Any, filters: An
     if site.doctype(doctype).issingle:
         doc = documents.load(site, doctype, doctype)
         return {one: doc.get(one) for one in fields}
+    if isinstance(decoded(filters), int | float):  # a name that looks like a number (client.py:get_safe_filters)
+        filters = {"name": filters}
     asked = {"fields": fields, "filters": filters, "parent": parent, "limit_page_length": 1}
     found = rows(site, doctype, asked)
     return found[0] if found else {}

@@ -149,6 +149,8 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
 
     def get_value(self, doctype: str, fieldname: Any = None, filters: Any = None, parent: str | None = None) -> Any:
         """`{field: value}` of one matching document, `{}` where none matches. `filters`: a dict, list or name."""
+        if isinstance(filters, str):  # as text, a name such as 12e3456789 would be read as a number
+            filters = {"name": filters}
         params = {"doctype": doctype, "fieldname": fieldname or "name", "filters": filters, "parent": parent}
         return self.get_api("frappe.client.get_value", params)
 

@@ -494,3 +494,14 @@ def test_rows_that_all_stayed_are_counted_as_failed(sandbox, daemon_for):
     rule = 'doctype = "Version"\nolder_than = "30d"\nguard = { max_percent = 100 }'
     found = part(daemon_for(sandbox, rules(rule), user="manager@example.com").once(), "Version")
     assert found["counts"] == {"failed": 30} and found["error"]["who"] == "site administrator"
+
+
+def test_two_rules_for_one_doctype_have_an_archive_each(sandbox, daemon_for, tmp_path):
+    """One file for each rule and run, also where the rules share DocType and directory."""
+    for status in ("Open", "Closed"):
+        sandbox.seed("ToDo", ({"creation": days_ago(50), "description": "x", "status": status} for _ in range(2)))
+    sandbox.seed("ToDo", [{"description": "young"}])
+    lines = [f'doctype = "ToDo"\nolder_than = "30d"\nfilters = {{ status = "{status}" }}\narchive = "{tmp_path}/a"'
+             for status in ("Open", "Closed")]  # fmt: skip
+    report = daemon_for(sandbox, rules(*lines)).once()
+    assert report["counts"] == {"done": 4} and len(list((tmp_path / "a").iterdir())) == 2

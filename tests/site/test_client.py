@@ -280,3 +280,10 @@ def test_a_run_that_is_stopped_waits_no_longer(sandbox):
     with Site(transport) as client, pytest.raises(errors.Stopped):
         client.user()
     assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["7111027445", "12e3456789"])
+def test_a_name_that_looks_like_a_number_is_a_name(name, sandbox, site):
+    """Hash names may be all digits, or digits around an e."""
+    sandbox.seed("ToDo", [{"name": name, "description": "x"}])
+    assert site.get_value("ToDo", "description", name) == {"description": "x"}
