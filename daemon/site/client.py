@@ -100,8 +100,8 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
             rows = self._post("frappe.client.get_list", {"doctype": doctype, **params}, Safety.READ)
         else:
             rows = value_of(self.transport.send("GET", _resource(doctype), params=params))
-        if not isinstance(rows, list):
-            raise errors.NotFrappe(f"GET {_resource(doctype)}: expected a list of rows, got {type(rows).__name__}")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise _unlike("a list of rows", rows, f"GET {_resource(doctype)}")
         return rows
 
     def paginate(
@@ -144,7 +144,9 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         """
         if name in ("", None) and not filters:
             raise errors.UsageError(f"get_doc({doctype!r}) needs a name or filters")
-        found: Doc = self.get_api("frappe.client.get", _named(doctype, name, filters))
+        found = self.get_api("frappe.client.get", _named(doctype, name, filters))
+        if not isinstance(found, dict):
+            raise _unlike("a document", found, f"get_doc {doctype}")
         return {field: found.get(field) for field in fields} if fields else found
 
     def get_value(self, doctype: str, fieldname: Any = None, filters: Any = None, parent: str | None = None) -> Any:
@@ -160,7 +162,7 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         method = self.dialect.count_method(doctype)
         found = self._post(method, payload, Safety.READ)
         if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-            raise errors.NotFrappe(f"POST /api/method/{method}: expected a count, got {str(found)[:40]!r}")
+            raise _unlike("a count", found, f"POST /api/method/{method}")
         return found
 
     def get_api(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
@@ -175,7 +177,12 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
 
     def insert_many(self, docs: Sequence[Mapping[str, Any]]) -> list[str]:
         """Names of at most 200 new documents; one that is refused undoes them all (frappe/client.py:insert_many)."""
-        return list(self._post("frappe.client.insert_many", {"docs": [dict(doc) for doc in docs]}))
+        if not docs:
+            return []
+        names = self._post("frappe.client.insert_many", {"docs": [dict(doc) for doc in docs]})
+        if not isinstance(names, list) or len(names) != len(docs):
+            raise errors.OutcomeUnknown(f"insert_many of {len(docs)} {docs[0]['doctype']}: no list of as many names came")
+        return names
 
     def update(self, doc: Mapping[str, Any]) -> Doc:
         """The document after the fields of `doc` were merged into it. With `modified` as it was read, a document that
@@ -301,10 +308,11 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
             if self._dialect is None:
                 answer = self.get_api("frappe.utils.change_log.get_versions")
                 try:
-                    self._versions = {app: str(facts["version"]) for app, facts in answer.items()}
-                    self._dialect = Dialect.of(self._versions["frappe"])
+                    versions = {app: str(facts["version"])[:40] for app, facts in answer.items()}
+                    self._dialect = Dialect.of(versions["frappe"])
                 except (AttributeError, KeyError, TypeError):
                     raise errors.NotFrappe(f"{self.url} does not say which Frappe it runs") from None
+                self._versions = versions
                 if self._dialect.major >= 16:
                     self._dialect = self._with_bulk(self._dialect)
             return self._dialect
@@ -334,12 +342,13 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         """
         with self._facts:
             if self._clock is None:
-                answer = self.get_api("frappe.client.get_time_zone") or {}
-                name = str(answer.get("time_zone") or "Asia/Kolkata")
+                answer = self.get_api("frappe.client.get_time_zone")
+                name = str((answer.get("time_zone") if isinstance(answer, dict) else None) or "Asia/Kolkata")
                 try:
                     self._clock = SiteClock(ZoneInfo(name))
-                except (ZoneInfoNotFoundError, ValueError):
-                    raise errors.NotConfigured(f"the site's time zone {name!r} is unknown on this machine") from None
+                except (ZoneInfoNotFoundError, ValueError, OSError):
+                    what = f"the site's time zone {name[:80]!r} is unknown on this machine"
+                    raise errors.NotConfigured(what) from None
             return self._clock
 
     def text(self, moment: datetime) -> str:
@@ -357,7 +366,10 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
 
     def user(self) -> str:
         """Who the API key belongs to. Raises CredentialsRefused, NotPermitted (no key reached Frappe)."""
-        return str(self.get_api("frappe.auth.get_logged_user"))
+        found = self.get_api("frappe.auth.get_logged_user")
+        if not isinstance(found, str):
+            raise _unlike("a user's name", found, "frappe.auth.get_logged_user")
+        return found
 
     def no_dates(self, doctype: str, fields: Iterable[str]) -> list[str]:
         """Those of `fields` that are no dates of `doctype`; asks for its meta only where a name does not tell."""
@@ -370,9 +382,12 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         The User document tells only those who may read it: one's own comes without roles, which are of permlevel 1.
         """
         try:
-            return frozenset(self.get_api("frappe.core.doctype.user.user.get_roles", {"uid": user}))
+            found = self.get_api("frappe.core.doctype.user.user.get_roles", {"uid": user})
         except errors.NotPermitted:
             return frozenset()
+        if not isinstance(found, list):
+            raise _unlike("a list of roles", found, "frappe.core.doctype.user.user.get_roles")
+        return frozenset(map(str, found))
 
     # How requests are made
 
@@ -382,8 +397,13 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
     def _document(self, method: str, path: str, doc: Mapping[str, Any]) -> Doc:
         found = value_of(self.transport.send(method, path, payload={"data": dict(doc)}))
         if not isinstance(found, dict):
-            raise errors.NotFrappe(f"{method} {path}: expected the document, got {type(found).__name__}")
+            raise _unlike("the document", found, f"{method} {path}")
         return found
+
+
+def _unlike(expected: str, found: Any, request: str) -> errors.NotFrappe:
+    """A success whose content is not what Frappe answers to `request`."""
+    return errors.NotFrappe(f"{request}: expected {expected}, got {str(found)[:60]!r}", request=request)
 
 
 def _resource(doctype: str, name: str | int | None = None) -> str:

@@ -46,7 +46,7 @@ class Dialect:
 
         Raises NotConfigured for a version that this daemon does not know how to speak to.
         """
-        match = re.match(r"v?(\d+)", version)
+        match = re.match(r"v?(\d{1,4})", version)
         major = int(match[1]) if match else 0
         if major < OLDEST:
             raise errors.NotConfigured(

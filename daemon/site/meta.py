@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from daemon.errors import NotFound
+from daemon.errors import NotFound, NotFrappe
 
 STANDARD = ("name", "owner", "creation", "modified", "modified_by", "docstatus", "idx")
 """Columns of every DocType (frappe/model/__init__.py:default_fields)."""
@@ -37,11 +37,14 @@ class Meta:
 
     @classmethod
     def of(cls, doctype: str, body: Any) -> Meta:
-        """From the reply of getdoctype. Raises NotFound where it does not hold `doctype`."""
+        """From the reply of getdoctype. Raises NotFound where it does not hold `doctype`, NotFrappe where it is none."""
         docs = body.get("docs") if isinstance(body, dict) else None
-        for doc in docs or ():
-            if doc.get("name") == doctype:
-                return cls._of_doc(doc)
+        try:
+            for doc in docs or ():
+                if doc.get("name") == doctype:
+                    return cls._of_doc(doc)
+        except (AttributeError, KeyError, TypeError):
+            raise NotFrappe(f"the site's description of {doctype} has another shape than Frappe's") from None
         raise NotFound(f"the site has no DocType {doctype!r}", status=404)
 
     @classmethod

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from daemon.errors import NotFrappe
+
 Filters = Mapping[str, Any] | Sequence[Sequence[Any]]
 Condition = list[Any]
 Row = dict[str, Any]
@@ -83,14 +85,30 @@ def pages(
 ) -> Iterator[list[Row]]:
     """Pages of rows that match `where`, beyond `after` (a row's key columns) where it is given.
 
-    Rows whose key columns are empty have no place in the order: `where` must leave them out.
+    Rows whose key columns are empty have no place in the order: `where` must leave them out. Raises NotFrappe where a
+    page is none: too long, without its key, or ending where the one before it ended, which would never end.
     """
     order_by = ", ".join(column.order for column in columns)
     waiting: list[tuple[list[Condition], list[Condition]]] = stages(columns, after) if after else [([], [])]
     while waiting:
         beyond, or_beyond = waiting.pop(0)
         rows = read(where + beyond, or_beyond, order_by)
-        if rows:
-            yield rows
+        if not rows:
+            continue
+        reached = _key_of(rows, columns, page_length)
+        if reached == after:
+            raise NotFrappe(f"the site sends the rows up to {reached} again when it is asked for those behind them")
+        yield rows
+        after = reached
         if len(rows) >= page_length:
-            waiting = stages(columns, rows[-1])
+            waiting = stages(columns, reached)
+
+
+def _key_of(rows: Sequence[Row], columns: Sequence[Column], page_length: int) -> Row:
+    """The key of the last one. Raises NotFrappe where `rows` are no page."""
+    if len(rows) > page_length:
+        raise NotFrappe(f"the site sends {len(rows):,} rows where {page_length:,} at the most were asked for")
+    try:
+        return {column.field: rows[-1][column.field] for column in columns}
+    except KeyError as missing:
+        raise NotFrappe(f"the site sends rows without the field {missing}, which was asked for") from None

@@ -61,6 +61,17 @@ class Timeouts:
     write: float = 60.0
     pool: float = 60.0
 
+    @property
+    def reply(self) -> float:
+        """From the first byte sent to the last one received: a reply that drips never meets a time-out between bytes."""
+        return self.read + self.write
+
+
+PROMPT = 1.0
+"""Seconds after which a reply that is still coming is left where the run was asked to stop."""
+LARGEST_REPLY = 128 << 20
+"""Bytes, unpacked. The largest honest reply is a page of whole documents, or a printed one."""
+
 
 @dataclass(slots=True)
 class Traffic:
@@ -163,6 +174,7 @@ class Transport:
         self._limiter, self._clock, self._note = limiter, clock, note
         self._rng = rng or random.Random()
         self._patience = retry
+        self._longest_reply = timeouts.reply
         self._counting = threading.Lock()
         self._answered = 0
         self._down: str = ""
@@ -220,48 +232,59 @@ class Transport:
             with self._counting:
                 self.traffic.requests += 1
             try:
-                response = self.http.request(
-                    call.method,
-                    call.path,
-                    params=call.params,
-                    content=call.content,
-                    files=call.files,
-                    headers=_JSON if call.content is not None else None,
-                )
+                reply, headers = self._exchange(call, started)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 with self._counting:
                     self.traffic.statuses[type(error).__name__] += 1
                 raise _lost(call, error) from None
-            reply = self._reply(response)
             fault = fault_of(reply, str(call), reading=call.safety is Safety.READ)
             # Within the slot: whoever waits for it should find the limit as this answer left it.
             if fault is None:
-                self._limiter.answered(call.route, self._clock.monotonic() - started, response.headers)
+                self._limiter.answered(call.route, self._clock.monotonic() - started, headers)
             elif isinstance(fault, errors.Throttled):
                 self._limiter.refused(fault.retry_after)
         with self._counting:
             self.traffic.statuses[str(reply.status)] += 1
             self._answered += reply.status not in (429, 502, 503, 504)
         if fault is None:
-            self._see_date(response)
+            self._see_date(headers)
             return reply
         # The parameter tells the retry policy; a lost reply to a harmless write may be asked for again.
         if isinstance(fault, errors.OutcomeUnknown) and call.safety is Safety.REPEATABLE:
             raise errors.Transient(str(fault), status=fault.status, exc_type=fault.exc_type, request=fault.request)
         raise fault
 
-    def _reply(self, response: httpx.Response) -> Reply:
-        headers = response.headers
-        return Reply(
-            response.status_code,
-            headers.get("content-type", ""),
-            response.content,
-            headers.get("location", ""),
-            _seconds(headers.get("retry-after"), self._clock.now()),
-        )
+    def _exchange(self, call: Call, started: float) -> tuple[Reply, httpx.Headers]:
+        """The reply, read within its bounds of time and size."""
+        with self.http.stream(
+            call.method,
+            call.path,
+            params=call.params,
+            content=call.content,
+            files=call.files,
+            headers=_JSON if call.content is not None else None,
+        ) as response:
+            content = bytearray()
+            for piece in response.iter_bytes():
+                content += piece
+                if len(content) > LARGEST_REPLY:
+                    raise httpx.DecodingError(f"the reply is larger than {LARGEST_REPLY >> 20} MB")
+                passed = self._clock.monotonic() - started
+                if passed > self._longest_reply:
+                    raise httpx.ReadTimeout(f"the reply was not complete after {self._longest_reply:g} s")
+                if passed > PROMPT and call.safety is Safety.READ:
+                    self._clock.pause(0)  # a stop need not wait for what changes nothing
+            headers = response.headers
+            return Reply(
+                response.status_code,
+                headers.get("content-type", ""),
+                bytes(content),
+                headers.get("location", ""),
+                _seconds(headers.get("retry-after"), self._clock.now()),
+            ), headers
 
-    def _see_date(self, response: httpx.Response) -> None:
-        if self.date_offset is None and (stamp := response.headers.get("date")):
+    def _see_date(self, headers: httpx.Headers) -> None:
+        if self.date_offset is None and (stamp := headers.get("date")):
             moment = _moment(stamp)
             self.date_offset = moment - self._clock.now() if moment else timedelta(0)
 
@@ -314,6 +337,8 @@ def _lost(call: Call, error: httpx.HTTPError | httpx.InvalidURL) -> errors.SiteE
     sentence = f"{call}: no reply came ({type(error).__name__}: {said})"
     if call.safety is Safety.ONCE:
         return errors.OutcomeUnknown(sentence, request=str(call))
+    if isinstance(error, httpx.DecodingError):  # asking again would bring the same
+        return errors.NotFrappe(sentence, request=str(call))
     if isinstance(error, httpx.ReadTimeout):  # one slow query, not a dead site
         return errors.Transient(sentence, request=str(call))
     return errors.Unreachable(sentence, request=str(call))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 
+import httpx
 import pytest
+import respx
 from frappeclient.frappeclient import FrappeClient
 
 from daemon import errors
@@ -22,10 +25,14 @@ from tests.conftest import FakeClock
 
 def site_of(sandbox: Sandbox, user: str = "manager@example.com", **more) -> Site:
     key, secret = sandbox.keys.get(user, ("a-wrong-key", "a-wrong-secret"))
+    return site_at(sandbox.url, key=key, secret=secret, **more)
+
+
+def site_at(url: str, key: str = "key", secret: str = "secret", **more) -> Site:
     clock = FakeClock()
     limiter = Limiter(4, clock.monotonic)
     more = {"retry": Retry(3, 60), "note": lambda *_, **__: None} | more
-    return Site(Transport(sandbox.url, key=key, secret=secret, limiter=limiter, clock=clock, **more))
+    return Site(Transport(url, key=key, secret=secret, limiter=limiter, clock=clock, **more))
 
 
 @pytest.fixture
@@ -287,3 +294,44 @@ def test_a_name_that_looks_like_a_number_is_a_name(name, sandbox, site):
     """Hash names may be all digits, or digits around an e."""
     sandbox.seed("ToDo", [{"name": name, "description": "x"}])
     assert site.get_value("ToDo", "description", name) == {"description": "x"}
+
+
+SHAPES = [None, 7, "text", [1], {"a": 1}, [["x"]], {"frappe": "15"}, {"frappe": {"version": None}}, [{"name": "a"}]]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda site: site.get_list("ToDo"),
+        lambda site: list(site.paginate("ToDo", key=("creation", "name"))),
+        lambda site: site.get_doc("ToDo", "x"),
+        lambda site: site.insert(todo()),
+        lambda site: site.insert_many([todo(), todo()]),
+        lambda site: site.user(),
+        lambda site: site.roles("x"),
+        lambda site: site.clock,
+        lambda site: site.dialect,
+        lambda site: site.meta("ToDo"),
+        lambda site: site.count("Error Log"),
+    ],
+)
+@respx.mock
+def test_a_success_of_another_shape_is_no_bug_of_ours(shape, ask):
+    """Whatever JSON comes with a 200, it is what was asked for or a SiteError."""
+    respx.route().mock(return_value=httpx.Response(200, json={"message": shape, "data": shape, "docs": shape}))
+    with suppress(errors.SiteError), site_at("http://erp.example.com") as site:
+        ask(site)
+
+
+@pytest.mark.parametrize("zone", ["America", "X" * 5000, "../../etc/passwd", "\0", 7, ["UTC"], ""])
+@respx.mock
+def test_a_time_zone_that_is_none_is_told(zone):
+    """Names that the zone database answers with an OSError are unknown ones; an empty one is Frappe's own default."""
+    respx.route().mock(return_value=httpx.Response(200, json={"message": {"time_zone": zone}}))
+    with site_at("http://erp.example.com") as site:
+        if zone == "":
+            assert site.clock.zone.key == "Asia/Kolkata"
+        else:
+            with pytest.raises(errors.NotConfigured):
+                _ = site.clock

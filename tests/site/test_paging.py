@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.errors import NotFrappe
 from daemon.site.paging import Condition, Row, columns_of, conditions, pages, stages
 
 KEYS = [
@@ -166,3 +167,19 @@ def test_a_key_that_is_not_unique_is_refused(key: tuple[str, ...]) -> None:
 def test_filters_of_every_form_become_conditions(filters: Any, expected: list[Condition]) -> None:
     """As frappe-client's callers write them."""
     assert conditions(filters) == expected
+
+
+@pytest.mark.parametrize(
+    ("replies", "says"),
+    [
+        ([[{"name": "a"}, {"name": "b"}]] * 2, "again"),
+        ([[{"name": "a"}, {"name": "b"}, {"name": "c"}]], "at the most"),
+        ([[{"name": "a"}, {"title": "b"}]], "without the field"),
+    ],
+)
+def test_a_list_that_would_never_end_is_told(replies: list[list[Row]], says: str) -> None:
+    """A server that ignores filters, limits or fields is no Frappe, and no endless loop."""
+    answers = iter(replies)
+    with pytest.raises(NotFrappe, match=says):
+        for _ in pages(lambda *_: next(answers), [], columns_of(["name"]), None, 2):
+            pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import shutil
@@ -27,7 +28,7 @@ from hypothesis import strategies as st
 from daemon import errors
 from daemon.site.client import Site
 from daemon.site.limiter import LONGEST_HOLD, Limiter
-from daemon.site.transport import Retry, Safety, Timeouts, Transport, as_text, encode, quoted, tls_context
+from daemon.site.transport import LARGEST_REPLY, Retry, Safety, Timeouts, Transport, as_text, encode, quoted, tls_context
 
 KEY, SECRET = "the-api-key", "the-api-secret"
 AUTHORIZATION = "Basic dGhlLWFwaS1rZXk6dGhlLWFwaS1zZWNyZXQ="  # printf the-api-key:the-api-secret | base64
@@ -300,6 +301,53 @@ def test_retries_that_the_site_asked_for_cost_no_budget(site: respx.Route) -> No
         wire.send()
     assert (wire.transport.traffic.retries, wire.transport.traffic.waits) == (40, 40)
     assert not wire.transport.traffic.budget_spent
+
+
+class Dripping(httpx.SyncByteStream):
+    """A body of one byte every ten seconds, which never ends."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"{"
+        while True:
+            self.clock.passed += 10
+            yield b" "
+
+
+@pytest.mark.parametrize(("safety", "told"), [(Safety.READ, errors.Transient), (Safety.ONCE, errors.OutcomeUnknown)])
+def test_a_reply_that_drips_has_an_end(safety: Safety, told: type[Exception], site: respx.Route) -> None:
+    """The time-outs between bytes are never met, so the whole reply has a bound too; a write's fate is then unknown."""
+    wire = Wire(retry=Retry(attempts=2))
+    site.mock(side_effect=lambda _: httpx.Response(200, stream=Dripping(wire.clock)))
+    error = wire.error(safety)
+    assert isinstance(error, told)
+    assert "not complete after 190 s" in str(error)
+
+
+def test_a_stop_does_not_wait_for_a_reply_that_drips(site: respx.Route) -> None:
+    """A read is left as soon as the run is asked to stop."""
+    wire = Wire()
+    site.mock(side_effect=lambda _: httpx.Response(200, stream=Dripping(wire.clock)))
+
+    def stop(seconds: float) -> None:
+        raise errors.Stopped("the daemon was asked to stop")
+
+    wire.clock.pause = stop  # type: ignore[method-assign]
+    with pytest.raises(errors.Stopped):
+        wire.send()
+
+
+@pytest.mark.parametrize(("safety", "told"), [(Safety.READ, errors.NotFrappe), (Safety.ONCE, errors.OutcomeUnknown)])
+def test_a_reply_that_unpacks_to_no_end_is_left(safety: Safety, told: type[Exception], site: respx.Route) -> None:
+    """A reply is bounded by what it unpacks to, not by what crosses the wire."""
+    packed = gzip.compress(b" " * (LARGEST_REPLY + 1), 1)
+    pieces = [packed[start : start + 65536] for start in range(0, len(packed), 65536)]
+    site.mock(side_effect=lambda _: httpx.Response(200, content=iter(pieces), headers={"content-encoding": "gzip"}))
+    error = Wire().error(safety)
+    assert isinstance(error, told)
+    assert "larger than 128 MB" in str(error)
 
 
 def test_a_stop_ends_the_waiting(site: respx.Route) -> None:
