@@ -89,6 +89,8 @@ class LiveRun:
     state: State
     pool: ThreadPoolExecutor
     at_once: int
+    still_claimed: Callable[[], None]
+    """Raises StateError where another process might run this job too."""
 
     def now(self) -> datetime:
         return self.clock.now()
@@ -98,6 +100,7 @@ class LiveRun:
 
     def check(self) -> None:
         self.clock.check()
+        self.still_claimed()
 
     def each(self, function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
         """At most twice as many items are taken as can be worked on, so that an endless iterable is no harm."""
@@ -168,7 +171,7 @@ class Runner:
         job = order.job
         # A run of this job that was killed left its record behind; `once` by cron has no start of a service to tell it.
         self.state.interrupt_unfinished(self.clock.now(), alive=lambda name: name != job.name)
-        with self.state.claim(job.name):
+        with self.state.claim(job.name) as still_claimed:
             started = self.clock.now()
             log = self.log.bind(job=job.name, run=order.run_id)
             record = RunRecord(
@@ -178,12 +181,12 @@ class Runner:
             log.info(
                 "run.started", kind=job.settings.kind, reason=order.reason, missed=order.missed, dry_run=order.dry_run
             )
-            found = self.redact(self._report(order, started, log))
+            found = self.redact(self._report(order, started, still_claimed, log))
             self.state.end_run(order.run_id, found["status"], self.clock.now(), found)
         _log_end(log, found)
         return dict(found)
 
-    def _report(self, order: Order, started: datetime, log: Any) -> dict[str, Any]:
+    def _report(self, order: Order, started: datetime, still_claimed: Callable[[], None], log: Any) -> dict[str, Any]:
         """Do the run and put what became of it into words."""
         clock = RunClock(self.clock, self.stop, order.job.settings.timeout)
         site = self.open_site(clock, log)
@@ -193,7 +196,7 @@ class Runner:
             with site, ThreadPoolExecutor(self.concurrency, order.job.name) as pool:
                 live = LiveRun(
                     order.run_id, order.job.name, started, order.dry_run, order.explain is not None,
-                    site, clock, self.state, pool, self.concurrency,
+                    site, clock, self.state, pool, self.concurrency, still_claimed,
                 )  # fmt: skip
                 try:
                     self._first_contact(site, log)

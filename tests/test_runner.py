@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from datetime import timedelta
 
 import pytest
 
-from daemon.errors import AlreadyRunning
+from daemon.errors import AlreadyRunning, StateError
 from daemon.sandbox import Fault, Sandbox
+from daemon.state import State
 from tests.conftest import days_ago, rules
 
 OLD = 'older_than = "30d"\nstrategy = "rows"'
@@ -159,7 +161,7 @@ def test_work_of_one_run_is_spread_and_bounded(sandbox, daemon_for):
     site = daemon_for(sandbox, rules(ERRORS))
     taken, gate = [], threading.Barrier(2, timeout=10)
     with ThreadPoolExecutor(2) as pool:
-        run = LiveRun("r", "job", site.clock.now(), False, False, None, None, site.app.state, pool, 2)
+        run = LiveRun("r", "job", site.clock.now(), False, False, None, None, site.app.state, pool, 2, lambda: None)
 
         def endless():
             for number in range(10**9):
@@ -182,3 +184,31 @@ def test_a_killed_run_is_called_interrupted_by_the_next(sandbox, daemon_for):
     site.app.state.begin_run(Run("0-killed", "job", "cleanup", "by hand", None, site.clock.now() - timedelta(days=1)))
     site.once()
     assert {run.status for run in site.app.state.runs("job")} == {"interrupted", "done"}
+
+
+def test_a_run_whose_claim_was_removed_ends_at_its_next_step(sandbox, daemon_for, tmp_path):
+    """Without its lock file and database nothing would keep a second run away, so the first one stops, and says why."""
+    seed(sandbox, 2500)
+    daemon = daemon_for(sandbox, rules(ERRORS))
+
+    def remove(outcome):
+        shutil.rmtree(tmp_path / "state.db.locks", ignore_errors=True)
+
+    report = daemon.once(explain=remove)
+    assert report["status"] == "failed" and "state.db.locks" in report["error"]["message"]
+    assert report["counts"]["done"] == 1000
+
+
+def test_a_run_whose_state_was_replaced_ends_with_a_sentence(sandbox, daemon_for, tmp_path):
+    """A database that does not know the run any more is told, as is one that is gone."""
+    seed(sandbox)
+    daemon = daemon_for(sandbox, rules(ERRORS))
+
+    def replace(outcome):
+        for file in tmp_path.glob("state.db*"):
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+        State.open(tmp_path / "state.db").close()
+        daemon.app.state._engine.dispose()
+
+    with pytest.raises(StateError, match="does not know run"):
+        daemon.once(explain=replace)

@@ -181,7 +181,9 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
             return []
         names = self._post("frappe.client.insert_many", {"docs": [dict(doc) for doc in docs]})
         if not isinstance(names, list) or len(names) != len(docs):
-            raise errors.OutcomeUnknown(f"insert_many of {len(docs)} {docs[0]['doctype']}: no list of as many names came")
+            raise errors.OutcomeUnknown(
+                f"insert_many of {len(docs)} {docs[0]['doctype']}: no list of as many names came"
+            )
         return names
 
     def update(self, doc: Mapping[str, Any]) -> Doc:

@@ -6,10 +6,12 @@ stays: a lock on a file that somebody has meanwhile unlinked would exclude nobod
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -36,8 +38,11 @@ class Claims:
         self._directory = directory
 
     @contextmanager
-    def hold(self, job: str) -> Iterator[None]:
-        """The claim on `job` within the block. Raises Held at once where it is taken, and OSError."""
+    def hold(self, job: str) -> Iterator[Callable[[], None]]:
+        """The claim on `job` within the block. Raises Held at once where it is taken, and OSError.
+
+        Yields a function that raises FileNotFoundError once somebody has removed the file, and so the claim.
+        """
         self._make()
         # Python makes it close-on-exec: a child started within the block does not keep the claim of a killed daemon.
         path = self._directory / f"{quote(job, safe='')}.lock"
@@ -47,7 +52,7 @@ class Claims:
             _lock(file)
             os.ftruncate(file, 0)
             os.pwrite(file, str(os.getpid()).encode(), 0)
-            yield
+            yield partial(_verify, file, path)
         finally:
             # Not left to close(2): a child that has not come to its exec(2) yet has the file open too.
             fcntl.flock(file, fcntl.LOCK_UN)
@@ -69,6 +74,12 @@ class Claims:
         if not self._directory.is_dir():
             self._directory.mkdir(mode=0o700, exist_ok=True)
             give_to_owner(self._directory)
+
+
+def _verify(file: int, path: Path) -> None:
+    """The lock excludes nobody who makes a file of the same name anew."""
+    if not os.path.samestat(os.fstat(file), path.stat()):
+        raise FileNotFoundError(errno.ENOENT, "it was removed and made anew", str(path))
 
 
 def _lock(file: int) -> None:

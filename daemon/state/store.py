@@ -30,7 +30,7 @@ from sqlalchemy import (
     update,
 )
 
-from daemon.errors import AlreadyRunning
+from daemon.errors import AlreadyRunning, StateError
 from daemon.state import schema
 from daemon.state.claims import Claims, Held, give_to_owner
 from daemon.state.faults import told
@@ -99,18 +99,24 @@ class State:
     # --- claims ------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def claim(self, job: str) -> Iterator[None]:
+    def claim(self, job: str) -> Iterator[Callable[[], None]]:
         """Be the only one to run `job`, over all threads and processes that use this state, within the block.
 
-        Raises AlreadyRunning where somebody else is. Ends with the process, however that ends.
+        Yields a function that raises StateError where the claim was lost, since somebody removed its file. Raises
+        AlreadyRunning where somebody else runs the job. Ends with the process, however that ends.
         """
         with ExitStack() as held:
             try:
                 with told(self._path):
-                    held.enter_context(self._claims.hold(job))
+                    verify = held.enter_context(self._claims.hold(job))
             except Held as other:
                 raise AlreadyRunning(self._who_runs(job, other.pid)) from None
-            yield
+
+            def still_held() -> None:
+                with told(self._path):
+                    verify()
+
+            yield still_held
 
     def _who_runs(self, job: str, pid: int) -> str:
         running = [run for run in self.runs(job, limit=5) if run.status == RUNNING]
@@ -126,13 +132,14 @@ class State:
             connection.execute(insert(runs).values(values | {"status": RUNNING, "ended": None}))
 
     def end_run(self, run_id: str, status: str, ended: datetime, report: dict[str, Any]) -> None:
-        """Write down how a run ended. Raises ValueError for a status not in `FINISHED`, KeyError for an unknown run."""
+        """Write down how a run ended. Raises ValueError for a status not in `FINISHED`, StateError for an unknown run."""
         if status not in FINISHED:
             raise ValueError(f"a run ends as one of {FINISHED}, not as {status!r}")
         with self._writing() as connection:
             change = update(runs).where(runs.c.id == run_id).values(status=status, ended=ended, report=report)
             if not connection.execute(change).rowcount:
-                raise KeyError(run_id)
+                what = f"the state database {self._path} does not know run {run_id}: it was replaced while that went on"
+                raise StateError(what)
 
     def runs(self, job: str | None = None, limit: int = 50) -> list[Run]:
         """The latest runs, dry ones too, the newest first."""

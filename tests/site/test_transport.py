@@ -28,7 +28,17 @@ from hypothesis import strategies as st
 from daemon import errors
 from daemon.site.client import Site
 from daemon.site.limiter import LONGEST_HOLD, Limiter
-from daemon.site.transport import LARGEST_REPLY, Retry, Safety, Timeouts, Transport, as_text, encode, quoted, tls_context
+from daemon.site.transport import (
+    LARGEST_REPLY,
+    Retry,
+    Safety,
+    Timeouts,
+    Transport,
+    as_text,
+    encode,
+    quoted,
+    tls_context,
+)
 
 KEY, SECRET = "the-api-key", "the-api-secret"
 AUTHORIZATION = "Basic dGhlLWFwaS1rZXk6dGhlLWFwaS1zZWNyZXQ="  # printf the-api-key:the-api-secret | base64

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event
 
+from daemon.errors import StateError
 from daemon.state import Run, State
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -125,7 +126,7 @@ def test_a_run_ends_only_with_a_known_status(state: State, status: str) -> None:
 
 def test_ending_an_unknown_run_is_an_error(state: State) -> None:
     """A report that belongs to no run would be lost silently."""
-    with pytest.raises(KeyError, match="nothing"):
+    with pytest.raises(StateError, match="nothing"):
         state.end_run("nothing", "done", NOON, {})
 
 
