@@ -30,6 +30,10 @@ IMPATIENT = Retry(attempts=2, total=15, first_wait=0.5)
 """For a person who waits at a terminal for the first answer."""
 
 
+KEPT_RUNS = 20
+"""Runs of each job that are kept however old they are."""
+
+
 class SystemClock:
     """The machine's clock. `pause` ends early, without an error, when `stop` is set."""
 
@@ -120,6 +124,10 @@ class App:
             known = ", ".join(self.config.jobs)
             hint = did_you_mean(name, self.config.jobs)
             raise UsageError(f"{self.config.path} has no job {name!r}{hint} (there are: {known})") from None
+
+    def prune(self) -> None:
+        """Forget runs that are older than the configuration wants."""
+        self.state.prune_runs(self.clock.now() - self.config.state.keep_runs, KEPT_RUNS)
 
     def new_run_id(self) -> str:
         """Sorts by time; unique enough for one daemon's runs."""

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -77,10 +77,11 @@ def once(
     """Run one job now, and report."""
     from daemon.runner import Order
 
-    with _app(config, log_format) as app, _stopping(app), _rows_file(rows) as explain:
+    with _app(config, log_format) as app, _stopping(app), _rows_file(rows, app.redact) as explain:
         wanted = app.job(job)
         order = Order(wanted, app.new_run_id(), "by hand", dry_run=dry_run, explain=explain)
         found = app.runner.run(order)
+        app.prune()
     _show(found, as_json, "of_report")
     raise typer.Exit(found["exit_code"])
 
@@ -251,25 +252,32 @@ def _stopping(app: App) -> Iterator[None]:
 
 
 @contextmanager
-def _rows_file(path: Path | None) -> Iterator[Any]:
-    """A function that writes an outcome to `path`, or None where no file is wanted."""
-    from daemon.errors import UsageError
+def _rows_file(path: Path | None, redact: Any) -> Iterator[Any]:
+    """A function that writes an outcome to `path`, or None where no file is wanted. Raises OutputError."""
+    from daemon.errors import OutputError, UsageError
 
     if path is None:
         yield None
         return
     try:
-        file = path.open("w", encoding="utf-8")
+        file = path.open("w", encoding="utf-8", buffering=1)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
-    with file:
 
-        def write(outcome: Any) -> None:
-            action = outcome.action
-            row = {"doctype": action.doctype, "name": action.name, "result": outcome.result.value}
-            file.write(json.dumps(row | {"why": outcome.reason or action.why}, ensure_ascii=False) + "\n")
+    def write(outcome: Any) -> None:
+        action = outcome.action
+        row = {"doctype": action.doctype, "name": action.name, "result": outcome.result.value}
+        line = json.dumps(redact(row | {"why": outcome.reason or action.why}), ensure_ascii=False)
+        try:
+            file.write(line + "\n")
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
 
+    try:
         yield write
+    finally:
+        with suppress(OSError):  # each line was written at once, and told where it could not be
+            file.close()
 
 
 def _run_row(run: Any) -> dict[str, Any]:
@@ -289,18 +297,29 @@ def _run_row(run: Any) -> dict[str, Any]:
 
 
 def _show(found: Any, as_json: bool, table: str, *, each: bool = False) -> None:
-    if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
-        return
-    from daemon import tables
+    try:
+        if as_json:
+            typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        else:
+            from daemon import tables
 
-    console = tables.console()
-    for item in found if each else [found]:
-        console.print(getattr(tables, table)(item))
+            console = tables.console()
+            for item in found if each else [found]:
+                console.print(getattr(tables, table)(item))
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails again
+        if not isinstance(error, BrokenPipeError):  # whoever reads a pipe may close it, as head(1) does
+            from daemon.errors import OutputError
+
+            raise OutputError(f"standard output cannot be written: {error.strerror}") from None
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
     """Entry point: words each error once, on standard error, and ends with its exit code."""
+    if sys.stdout:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # as standard error is
     try:
         cli(args=list(arguments) if arguments is not None else None)
     except DaemonError as error:

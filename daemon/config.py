@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ PLACES = (Path("config.toml"), Path("/etc/frappe-daemon/config.toml"))
 
 def _site_url(value: str) -> str:
     parts = urlsplit(value)
+    if not value.isprintable() or " " in value or parts.port == 0:  # `port` itself raises ValueError beyond 65535
+        raise ValueError("holds a character or a port that no address has")
+    (parts.hostname or "").encode("idna")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError('is the site\'s address, such as "https://erp.example.com"')
     if parts.username or parts.password:
@@ -38,6 +42,12 @@ def _site_url(value: str) -> str:
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError(f'ends after the host; write "{parts.scheme}://{parts.netloc}"')
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _header(value: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError("is sent as a header, so it holds printable ASCII characters alone")
+    return value
 
 
 class TimeoutSettings(Model):
@@ -62,7 +72,7 @@ class SiteSettings(Model):
     url: Annotated[str, AfterValidator(_site_url)]
     api_key: SecretText
     api_secret: SecretText
-    site_name: str = ""
+    site_name: Annotated[str, AfterValidator(_header)] = ""
     """Sent as X-Frappe-Site-Name, where the address alone does not tell which site of a bench is meant."""
     verify: bool = True
     ca_file: FilePath | None = None
@@ -190,6 +200,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -352,10 +364,15 @@ class _Secrets:
         if not value.strip():
             where = f"environment variable {name}" if key == "env" else f"{key} {name}"
             raise ValueError(f"the secret is not there: {where} is {'not set or ' if key == 'env' else ''}empty")
+        if not value.strip().isprintable():
+            raise ValueError(f"{key} {name} holds more than one line, so it is no key or secret")
         return value.strip()
 
     def _from_file(self, key: str, name: str) -> str:
-        path = self._beside / Path(name).expanduser()
+        try:
+            path = self._beside / Path(name).expanduser()
+        except RuntimeError:
+            raise ValueError(f"{name.split('/')[0]} is no user of this machine") from None
         if key == "credential":
             directory = self._environ.get("CREDENTIALS_DIRECTORY")
             if not directory:
@@ -363,6 +380,8 @@ class _Secrets:
                 raise ValueError(f"credential {name}: only systemd sets $CREDENTIALS_DIRECTORY, for {unit}")
             path = Path(directory) / name
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could wait for ever
+                raise ValueError(f"the secret cannot be read: {path} is no file")
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "not text"

@@ -70,6 +70,12 @@ class ArchiveError(DaemonError):
     action = "Check the archive directory: owner, free space."
 
 
+class OutputError(DaemonError):
+    """A file or stream that somebody asked for cannot be written. What was done until then is done and reported."""
+
+    action = "Check the file, its owner and the free space of its disk, and run the command again."
+
+
 class ClockSkew(DaemonError):
     """This machine's clock and the site's differ so much that no age can be trusted. Nothing was changed."""
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, Literal, TextIO
+from contextlib import suppress
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
@@ -51,7 +52,8 @@ class Redactor:
 
 def configure(level: str, form: Format, redact: Redactor, stream: TextIO | None = None) -> None:
     """Send the log to `stream`, standard error by default. What libraries log as warnings goes there too."""
-    tty = (stream or sys.stderr).isatty()
+    now: TextIO | None = stream or sys.stderr  # None where the process was started without
+    tty = now is not None and now.isatty()
     people = form == "console" or (form == "auto" and tty)
     processors: list[Any] = [
         structlog.processors.add_log_level,
@@ -62,16 +64,42 @@ def configure(level: str, form: Format, redact: Redactor, stream: TextIO | None 
     ]
     if people:
         plain = structlog.dev.plain_traceback
-        processors.append(structlog.dev.ConsoleRenderer(colors=tty, exception_formatter=plain, pad_event_to=24))
+        colours = now is not None and tty and _wants_colours(now)
+        processors.append(structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain, pad_event_to=24))
     else:
         processors.append(structlog.processors.JSONRenderer(ensure_ascii=False))
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: structlog.WriteLogger(stream or sys.stderr),
+        logger_factory=lambda *_: structlog.WriteLogger(cast(TextIO, _Patient(stream or sys.stderr))),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
+
+
+def _wants_colours(stream: TextIO) -> bool:
+    """By NO_COLOR and TERM, as Rich reads them."""
+    from rich.console import Console
+
+    console = Console(file=stream)
+    return console.color_system is not None and not console.no_color
+
+
+class _Patient:
+    """A stream that may be closed, full or without a reader: then lines are lost, and the work goes on."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.flush()
 
 
 class _Libraries(logging.Handler):

@@ -34,6 +34,7 @@ LARGEST_SKEW = timedelta(hours=1)
 _ENDS_THE_RUN = (
     errors.Stopped,
     errors.StateError,
+    errors.OutputError,
     errors.ClockSkew,
     errors.SiteDown,
     errors.Unreachable,
@@ -281,10 +282,16 @@ def _do_part(part: Part, run: Run, explain: Callable[[Outcome], None] | None, lo
             return
         for actions in part.plan():
             run.check()
+            untold: errors.OutputError | None = None
             for outcome in _expected(actions) if run.dry_run else part.apply(actions):
                 tally.add(outcome)
-                if explain:
-                    explain(outcome)
+                if explain and not untold:
+                    try:
+                        explain(outcome)
+                    except errors.OutputError as error:
+                        untold = error  # the rest of the batch is counted all the same
+            if untold:
+                raise untold
     except _ENDS_THE_RUN as error:
         tally.error = error
         raise

@@ -28,8 +28,6 @@ LATE = timedelta(seconds=90)
 """A run that starts later than this after its slot is called a catch-up."""
 GIVE_UP = 3
 """A slot whose run was interrupted this often, by a crash or a kill, is passed over."""
-KEPT_RUNS = 20
-"""Runs of each job that are kept however old they are."""
 RETRY_RUNNING = 30.0
 """Seconds between looks at a job that another process runs."""
 RETRY_SITE = 30.0
@@ -69,7 +67,7 @@ class Service:
         )
         for run in app.state.interrupt_unfinished(app.clock.now()):
             app.log.warning("run.interrupted", job=run.job, run=run.id, started=run.started.isoformat())
-        self._prune()
+        app.prune()
         zone = self._zone()
         if zone is None:
             return True
@@ -132,9 +130,6 @@ class Service:
             self.app.log.warning("schedule.zone_changed", was=zone.key, now=now.key)
             self._schedule(now)
 
-    def _prune(self) -> None:
-        self.app.state.prune_runs(self.app.clock.now() - self.app.config.state.keep_runs, KEPT_RUNS)
-
     def _since(self, job: Job) -> datetime:
         mark = self.app.state.slot(job.name)
         return mark.slot if mark else self.app.clock.now()
@@ -159,7 +154,7 @@ class Service:
             if found["status"] == report.STOPPED and app.stop.is_set():
                 return False  # the next start catches it up
         app.state.settle_slot(job.name, slot, job.schedule.text)
-        self._prune()
+        app.prune()
         return True
 
     def _crashed(self, job: Job, slot: datetime) -> bool:

@@ -26,10 +26,16 @@ WIDE = 1000
 """Columns where no terminal is: a line is one line, for grep and for mails."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Raises what Rich would end the process for, with an exit code of its own."""
+        raise
+
+
 def console() -> Console:
     """Standard output, as wide as the terminal, or never folded where there is none."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=WIDE)
+    found = _Console(highlight=False)
+    return found if found.is_terminal else _Console(highlight=False, width=WIDE)
 
 
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:

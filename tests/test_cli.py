@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shlex
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from daemon import cli, tables
 from daemon.sandbox import Sandbox
+from daemon.state import Run
 from tests.conftest import days_ago, rules
 
 ERRORS = 'doctype = "Error Log"\nolder_than = "30d"\nstrategy = "rows"'
@@ -267,3 +276,69 @@ def test_lines_are_not_folded_where_no_terminal_is(site, run):
     assert f"{site.file}: jobs: 2, of which enabled: 1" in out and all(
         line == line.rstrip() for line in out.splitlines()
     )
+
+
+def shell(site, line: str) -> subprocess.CompletedProcess[bytes]:
+    """`line` in a shell, `$D` being the command with this configuration."""
+    daemon = f"{shlex.quote(sys.executable)} -m daemon"
+    environ = {**os.environ, **site.environ, "FRAPPE_DAEMON_CONFIG": str(site.file), "D": daemon}
+    return subprocess.run(["bash", "-c", line], env=environ, capture_output=True, cwd=Path(cli.__file__).parents[1])
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("$D once job 2>&-", 0, b""),
+        ("$D once job 2>/dev/full", 0, b""),
+        ("$D once job >&-", 0, b"run.finished"),
+        ("$D once job >/dev/full", 1, b"standard output cannot be written: No space left on device"),
+        ("$D once job --json >/dev/full", 1, b"standard output cannot be written: No space left on device"),
+        ("set -o pipefail; $D once job | true", 0, b"run.finished"),
+        ("$D once job --rows /dev/full", 1, b"/dev/full: cannot be written: No space left on device"),
+        ("PYTHONIOENCODING=ascii $D check", 0, b""),
+    ],
+)
+def test_a_stream_that_cannot_be_written_costs_no_work(line, code, says, site, sandbox):
+    """Closed, full, without a reader or without our letters: the run goes on, nothing is half done, no traceback."""
+    ended = shell(site, line)
+    assert ended.returncode == code, ended.stderr
+    assert b"Traceback" not in ended.stderr + ended.stdout and b"Exception ignored" not in ended.stderr
+    assert says in ended.stderr
+    assert sandbox.count("Error Log") == (8 if "check" in line else 1)
+
+
+def test_rows_that_were_deleted_are_counted_though_nobody_could_write_them_down(site, run):
+    """The batch in hand is counted to its end, the run then ends and says why; its report is kept."""
+    code, out, _ = run("once", "job", "--rows", "/dev/full", "--json", "--config", site.file, environ=site.environ)
+    found = json.loads(out)
+    assert code == 1 and found["counts"]["done"] == 7 and found["error"]["kind"] == "OutputError"
+
+
+@pytest.mark.parametrize(("line", "coloured"), [("", True), ("NO_COLOR=1", False), ("TERM=dumb", False)])
+def test_colours_are_for_terminals_that_want_them(line, coloured, site):
+    """NO_COLOR (no-color.org) and TERM=dumb are heeded by the log and by tables alike."""
+    command = f"{line} $D once job --dry-run"
+    ended = shell(site, f"export TERM=xterm; script -qefc {shlex.quote(command)} /dev/null < /dev/null")
+    assert (b"\x1b[3" in ended.stdout) == coloured, ended.stdout
+    assert b"run.finished" in ended.stdout
+
+
+def test_once_forgets_runs_that_are_too_old(site, run):
+    """Also where no service runs: state.keep_runs bounds the history of a daemon that cron starts."""
+    state, old = site.app.state, datetime(2020, 1, 1, tzinfo=UTC)
+    for number in range(25):
+        state.begin_run(Run(f"2020-{number}", "job", "cleanup", "by hand", None, old))
+        state.end_run(f"2020-{number}", "done", old, {})
+    run("once", "job", "--config", site.file, environ=site.environ)
+    assert len(state.runs("job", limit=100)) == 20
+
+
+def test_a_state_that_holds_nonsense_is_told(site, run, tmp_path):
+    """A date that is none in the database is no traceback."""
+    run("once", "job", "--config", site.file, environ=site.environ)
+    site.app.state.close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as database:
+        database.execute("UPDATE runs SET started = 'yesterday'")
+        database.commit()
+    code, _, err = run("history", "--config", site.file)
+    assert code == 78 and "what no frappe-daemon wrote" in err

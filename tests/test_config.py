@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -103,7 +104,20 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         (SITE + JOB.replace("older_than", "older_then"), "older_then: unknown key; did you mean 'older_than'?"),
         (SITE + JOB.replace('"30d"', '"30"'), "jobs.a.rules[0].older_than = \"30\": '30' is no length of time"),
         (SITE + JOB.replace('"30d"', "30"), "jobs.a.rules[0].older_than = 30: is a length of time in quotes"),
-        (SITE + JOB.replace('"30d"', '"0s"'), 'older_than = "0s": an age of zero would remove everything'),
+        (SITE + JOB.replace('"30d"', '"0s"'), 'older_than = "0s": an age below a minute would remove'),
+        (SITE + JOB.replace('"Error Log"', '""'), 'rules[0].doctype = "": string should have at least 1 character'),
+        (SITE + JOB.replace('"30d"', '"9999999d"'), "'9999999d' is longer than a hundred years"),
+        (SITE + JOB + 'archive = 7', 'rules[0].archive = 7: is a path in quotes, such as '),
+        (SITE + JOB + 'archive = ""', 'rules[0].archive = "": is a path in quotes, such as '),
+        (SITE + JOB + 'archive = "a\\u0000b"', 'is a path in quotes, such as '),
+        (SITE + '[state]\npath = "~nosuchuser/x"\n' + JOB, "~nosuchuser is no user of this machine"),
+        (SITE + 'site_name = "a\\nb"\n' + JOB, "is sent as a header, so it holds printable ASCII"),
+        (SITE + 'site_name = "\u0436"\n' + JOB, "is sent as a header, so it holds printable ASCII"),
+        (SITE.replace(".com", ".com:99999") + JOB, 'erp.example.com:99999": Port out of range'),
+        (SITE.replace(".com", ".com:x") + JOB, "Port could not be cast"),
+        (SITE.replace(".com", ".com:0") + JOB, "a character or a port that no address has"),
+        (SITE.replace(".com", ".com a") + JOB, "a character or a port that no address has"),
+        (SITE.replace("erp.", "erp..") + JOB, "site.url = "),
         (SITE + JOB.replace('older_than = "30d"', ""), "jobs.a.rules[0]: an empty rule would remove everything"),
         (SITE + JOB.replace("[jobs.a]", '[jobs."a b"]'), "jobs.a b: a job's name is made of letters"),
         (SITE + '[log]\nlevel = "inof"\n' + JOB, "must be one of 'debug', 'info', 'warning' or 'error'"),
@@ -147,6 +161,7 @@ def test_every_kind_has_what_the_runner_asks_for(module: str) -> None:
     ("content", "sentence"),
     [
         (b"[site\n", "is not TOML: .*line 1"),
+        (b"a = " + b"[" * 3000, "is nested too deeply"),
         (b'a = 1\na = "two"\n', "is not TOML: .*line 2"),
         (b'# caf\xe9\n[site]\n', r"is not UTF-8 text \(byte 5\)"),
         (None, "cannot be read: No such file or directory"),
@@ -197,6 +212,9 @@ def test_secrets_come_from_where_they_are_named(reference: str, tmp_path: Path) 
         ('{ file = "none" }', "none: No such file or directory"),
         ('{ file = "empty" }', "site.api_secret: the secret is not there: file empty is empty"),
         ('{ file = "binary" }', "binary: not text"),
+        ('{ file = "lines" }', "site.api_secret: file lines holds more than one line"),
+        ('{ file = "pipe" }', "pipe is no file"),
+        ('{ file = "~nosuchuser/x" }', "~nosuchuser is no user of this machine"),
         ('{ credential = "c" }', "only systemd sets $CREDENTIALS_DIRECTORY, for a unit with LoadCredential=c:/path"),
         ('{ evn = "X" }', "site.api_secret: a secret is named as"),
     ],
@@ -205,6 +223,8 @@ def test_a_secret_that_is_not_there_is_missed_by_name(reference: str, problem: s
     """Before the first run, and not as a 401 in the night."""
     (tmp_path / "empty").write_text(" \n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "lines").write_text("key\nsecret\n")
+    os.mkfifo(tmp_path / "pipe")
     (sentence,) = problems(tmp_path, with_secret(reference), {"KEY": "k", "BLANK": "  "})
     assert problem in sentence
 

@@ -6,6 +6,8 @@ import re
 from datetime import timedelta
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST = 36525 * 86400
+"""Beyond it lies a mistake, and sooner or later the end of the calendar."""
 _PART = re.compile(r"(\d+)\s*([smhdw])", re.IGNORECASE | re.ASCII)
 _WHOLE = re.compile(r"\s*(?:\d+\s*[smhdw]\s*)+", re.IGNORECASE | re.ASCII)
 
@@ -17,10 +19,11 @@ def parse_duration(text: str) -> timedelta:
     """
     if not _WHOLE.fullmatch(text):
         raise ValueError(f'{text!r} is no length of time; write a number and a unit: "90s", "15m", "6h", "30d", "2w"')
-    try:
-        return timedelta(seconds=sum(int(number) * _SECONDS[unit.lower()] for number, unit in _PART.findall(text)))
-    except OverflowError:
-        raise ValueError(f"{text!r} is longer than a calendar can hold") from None
+    parts = [(number.lstrip("0")[:12] or "0", _SECONDS[unit.lower()]) for number, unit in _PART.findall(text)]
+    seconds = sum(int(number) * unit for number, unit in parts)
+    if seconds > _LONGEST:
+        raise ValueError(f"{text[:40]!r} is longer than a hundred years")
+    return timedelta(seconds=seconds)
 
 
 def format_duration(length: timedelta) -> str:

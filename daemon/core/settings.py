@@ -51,7 +51,14 @@ PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 
 def _path(value: Any, info: ValidationInfo) -> Any:
     """Relative paths are beside the configuration, not wherever the process was started."""
-    return (info.context or {}).get("beside", Path()) / Path(value).expanduser() if isinstance(value, str) else value
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError('is a path in quotes, such as "/var/lib/frappe-daemon"')
+    try:
+        return (info.context or {}).get("beside", Path()) / Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{value.split('/')[0]} is no user of this machine") from None
 
 
 FilePath = Annotated[Path, BeforeValidator(_path)]
@@ -87,8 +94,10 @@ def _resolve(value: Any, info: ValidationInfo) -> Secret:
     """By the context's `resolve`: a reference of one key (env, file, credential) → the secret, or ValueError."""
     if isinstance(value, Secret):
         return value
-    if not isinstance(value, dict) or len(value) != 1 or not all(isinstance(part, str) for part in value.values()):
+    if not isinstance(value, dict) or not all(isinstance(part, str) for part in value.values()):
         raise ValueError(f"is a secret, so it is named and not written here: {_FORMS}")
+    if len(value) != 1:
+        raise ValueError(f"names its secret in one way: {_FORMS}")
     (key,) = value
     if key not in ("env", "file", "credential"):
         hint = did_you_mean(key, ("env", "file", "credential"))
@@ -119,7 +128,8 @@ def _condition(condition: Any) -> list[Any]:
         raise ValueError(f"{condition!r} is no condition; write [field, operator, value]")
     operator = condition[-2].lower()
     if operator not in OPERATORS:
-        raise ValueError(f"{condition[-2]!r} is no operator{did_you_mean(operator, OPERATORS)}")
+        known = did_you_mean(operator, OPERATORS) or f"; there are: {', '.join(OPERATORS)}"
+        raise ValueError(f"{condition[-2]!r} is no operator{known}")
     _check_value(operator, condition[-1])
     return [*condition[:-2], operator, _plain(condition[-1])]
 

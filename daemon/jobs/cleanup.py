@@ -53,14 +53,14 @@ WORKER_PATIENCE = timedelta(minutes=10)
 
 def _older_than(value: timedelta) -> timedelta:
     if value < timedelta(minutes=1):
-        raise ValueError('an age of zero would remove everything; write one such as "30d"')
+        raise ValueError('an age below a minute would remove everything; write one such as "30d"')
     return value
 
 
 class RuleSettings(Model):
     """One rule."""
 
-    doctype: str
+    doctype: Annotated[str, Field(min_length=1)]
     older_than: Annotated[Duration, AfterValidator(_older_than)] | None = None
     date_field: str = "creation"
     """What the age is counted from."""

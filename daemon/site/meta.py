@@ -37,7 +37,7 @@ class Meta:
 
     @classmethod
     def of(cls, doctype: str, body: Any) -> Meta:
-        """From the reply of getdoctype. Raises NotFound where it does not hold `doctype`, NotFrappe where it is none."""
+        """From the reply of getdoctype. Raises NotFound where it lacks `doctype`, NotFrappe where it is none."""
         docs = body.get("docs") if isinstance(body, dict) else None
         try:
             for doc in docs or ():

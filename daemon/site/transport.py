@@ -63,7 +63,7 @@ class Timeouts:
 
     @property
     def reply(self) -> float:
-        """From the first byte sent to the last one received: a reply that drips never meets a time-out between bytes."""
+        """From the first byte sent to the last one received: a reply that drips meets no time-out between bytes."""
         return self.read + self.write
 
 

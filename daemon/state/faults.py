@@ -42,6 +42,8 @@ def told(path: Path) -> Iterator[None]:
         ) from error
     except DBAPIError as error:
         raise _fault(path, error) from error
+    except ValueError as error:
+        raise StateError(f"the state database {path} holds what no frappe-daemon wrote: {error}") from error
     except SQLAlchemyError as error:
         raise StateError(f"the state database {path} cannot be used: {error}") from error
 

@@ -132,7 +132,7 @@ class State:
             connection.execute(insert(runs).values(values | {"status": RUNNING, "ended": None}))
 
     def end_run(self, run_id: str, status: str, ended: datetime, report: dict[str, Any]) -> None:
-        """Write down how a run ended. Raises ValueError for a status not in `FINISHED`, StateError for an unknown run."""
+        """Write down how a run ended. Raises StateError for an unknown run, ValueError for an unknown status."""
         if status not in FINISHED:
             raise ValueError(f"a run ends as one of {FINISHED}, not as {status!r}")
         with self._writing() as connection:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from daemon.core.duration import format_duration, parse_duration
 
 
-@given(st.integers(0, 10**10))
+@given(st.integers(0, 36525 * 86400))
 def test_what_is_written_is_read_back(seconds: int) -> None:
     """parse ∘ format is the identity on whole seconds."""
     length = timedelta(seconds=seconds)
@@ -40,7 +40,7 @@ def test_nothing_but_a_length_is_accepted(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5h", "1 month", "30 d x", "999999999999w", "30ſ"])
 def test_what_is_wrong_is_shown(text: str) -> None:
     """The sentence repeats what was written; where the form is wrong it shows the right one."""
-    with pytest.raises(ValueError, match=r'no length of time; write .*"90s"|longer than a calendar') as refusal:
+    with pytest.raises(ValueError, match=r'no length of time; write .*"90s"|longer than a hundred years') as refusal:
         parse_duration(text)
     assert repr(text) in str(refusal.value)
 

@@ -111,7 +111,7 @@ def test_conditions_have_one_form(toml: str, conditions: list[list[Any]]) -> Non
         ('secret = "in clear"', 'is named and not written here: { env = "NAME" }'),
         ('secret = { evn = "X" }', "not by 'evn'; did you mean 'env'?"),
         ('secret = { value = "in clear" }', "not by 'value'"),
-        ('secret = { env = "A", file = "b" }', "is named and not written here"),
+        ('secret = { env = "A", file = "b" }', "names its secret in one way: "),
         ("secret = { env = 5 }", "is named and not written here"),
     ],
 )
