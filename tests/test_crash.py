@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,42 @@ def test_a_killed_clean_up_is_finished_by_the_next_one(number, path, sandbox, da
     assert sandbox.rows("Error Log", fields=["method"]) == [{"method": "young"}] * 3
     assert set(archived(tmp_path / "archive")) == old
     assert sandbox.count("Deleted Document", {"deleted_doctype": "Error Log"}) == 1200
+
+
+@pytest.mark.parametrize(("number", "path"), [(1, "delete_items"), (6, "delete_items"), (2, "resource/Error")])
+def test_a_service_killed_in_a_clean_up_makes_up_for_its_slot_after_the_restart(
+    number, path, sandbox, daemon_for, tmp_path
+):
+    """The slot that was being worked on is not lost: the next start runs it to its end, once, and settles it."""
+    sandbox.seed("Error Log", ({"creation": days_ago(50 + n / 1e4), "method": "old"} for n in range(1200)))
+    sandbox.seed("Error Log", [{"creation": days_ago(1), "method": "young"}])
+    site = daemon_for(sandbox, rules('doctype = "Error Log"\nolder_than = "30d"\nstrategy = "rows"'))
+    yesterday = site.clock.now() - timedelta(days=1)
+    site.app.state.settle_slot("job", yesterday, site.app.job("job").schedule.text)
+    killer = KillAt(sandbox, number, path)
+    command = [sys.executable, "-m", "daemon", "run", "--config", str(site.file)]
+    with subprocess.Popen(
+        command, env=os.environ | site.environ, cwd=tmp_path, stderr=subprocess.DEVNULL
+    ) as killer.process:
+        killer.process.wait(60)
+    assert killer.process.returncode == -signal.SIGKILL
+    assert sandbox.count("Error Log") > 1 and site.app.state.slot("job").slot == yesterday
+    with subprocess.Popen(command, env=os.environ | site.environ, cwd=tmp_path, stderr=subprocess.PIPE) as service:
+        events = [json.loads(line) for line in _until(service, b"run.finished")]
+        service.send_signal(signal.SIGTERM)
+    assert service.returncode == 0 and sandbox.count("Error Log") == 1
+    assert {"run.interrupted", "slot.missed"} <= {event["event"] for event in events}
+    finished, killed = site.app.state.runs("job")
+    assert (killed.status, finished.status, finished.reason) == ("interrupted", "done", "catch-up")
+    assert killed.slot == finished.slot == site.app.state.slot("job").slot
+
+
+def _until(process: subprocess.Popen, event: bytes) -> Iterator[bytes]:
+    """Lines of the log up to the one that holds `event`."""
+    for line in process.stderr:
+        yield line
+        if event in line:
+            return
 
 
 def test_archives_of_a_killed_run_can_be_read_by_gzip_up_to_the_cut(tmp_path):
