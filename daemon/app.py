@@ -8,6 +8,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -89,6 +90,8 @@ class App:
         """The site, for one run or one command."""
         site = self.config.site
         patience = Retry(attempts=site.retry.attempts, total=site.retry.total.total_seconds())
+        if retry:
+            patience = replace(retry, attempts=min(retry.attempts, patience.attempts))
         limits = {name: getattr(site.timeouts, name).total_seconds() for name in ("connect", "read", "write", "pool")}
         transport = Transport(
             site.url,
@@ -97,7 +100,7 @@ class App:
             limiter=self.limiter,
             tls=self._tls,
             timeouts=Timeouts(**limits),
-            retry=retry or patience,
+            retry=patience,
             site_name=site.site_name,
             clock=clock,
             note=logger.warning,

@@ -5,16 +5,21 @@ Reads the site and writes nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from daemon.config import Config, Job
 from daemon.core.duration import format_duration
 from daemon.core.kind import Need
-from daemon.core.settings import did_you_mean
-from daemon.errors import DaemonError, NotFound, SiteError
+from daemon.core.settings import Directory, did_you_mean
+from daemon.errors import ConfigError, DaemonError, NotFound, SiteError
 
 if TYPE_CHECKING:
     from daemon.site.client import Site
@@ -47,9 +52,56 @@ def of_config(config: Config) -> Iterator[Finding]:
         yield Finding(
             WARNING, "configuration", what, "operator", "Name the site's own authority in site.ca_file instead."
         )
+    if config.site.ca_file:
+        yield from _of_ca_file(config.site.ca_file)
+    for job in config.jobs.values():
+        for key, directory in directories(job.settings):
+            yield from _of_directory(job.name, key, directory)
     if config.site.url.startswith("http:") and not _is_loopback(config.site.url):
         what = "site.url is plain http: the API key crosses the network unprotected"
         yield Finding(WARNING, "configuration", what, "operator", "Use https, or a tunnel.")
+
+
+def _of_ca_file(path: Path) -> Iterator[Finding]:
+    from daemon.site.transport import tls_context
+
+    try:
+        tls_context(verify=True, ca_file=path)
+    except ConfigError as error:
+        yield Finding(PROBLEM, "configuration", str(error), error.who, "Name a file of PEM certificates, or none.")
+
+
+def directories(settings: Any, path: str = "") -> Iterator[tuple[str, Path]]:
+    """(key path, directory) of each directory that a job is to write into."""
+    for name, field in type(settings).model_fields.items():
+        value, key = getattr(settings, name), f"{path}.{name}" if path else name
+        if isinstance(value, Path) and Directory in _marks(field):
+            yield key, value
+        elif isinstance(value, BaseModel):
+            yield from directories(value, key)
+        elif isinstance(value, list):
+            for number, item in enumerate(value):
+                if isinstance(item, BaseModel):
+                    yield from directories(item, f"{key}[{number}]")
+
+
+def _marks(field: FieldInfo) -> set[type]:
+    """Types of what is noted beside the annotation, also within a union."""
+    notes = [
+        *field.metadata,
+        *(note for part in get_args(field.annotation) for note in getattr(part, "__metadata__", ())),
+    ]
+    return {type(note) for note in notes}
+
+
+def _of_directory(job: str, key: str, directory: Path) -> Iterator[Finding]:
+    """Whether it, or the nearest directory above it that exists, can be written by whoever looks."""
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not there.is_dir():
+        yield Finding(PROBLEM, job, f"{key}: {there} is no directory", "operator", "Name a directory.")
+    elif not os.access(there, os.W_OK | os.X_OK):
+        what = f"{key}: {directory} cannot be written by this user"
+        yield Finding(WARNING, job, what, "operator", "Make it writable for the user that the daemon runs as.")
 
 
 def _is_loopback(url: str) -> bool:
@@ -68,14 +120,17 @@ def of_site(site: Site, jobs: Iterable[Job]) -> Iterator[Finding]:
     yield _of_clocks(site.transport.date_offset)
     roles = site.roles(user)
     for job in jobs:
+        enabled = job.settings.enabled
         seen = [
             found for need in job.kind.needs(job.settings, site.dialect) for found in _of_need(site, need, user, roles)
         ]
         worse = list(dict.fromkeys(found for found in seen if found.level != OK))
         for found in worse:
-            yield Finding(found.level, job.name, found.what, found.who, found.action)
+            level, off = (found.level, "") if enabled else (WARNING, "disabled; ")
+            yield Finding(level, job.name, off + found.what, found.who, found.action)
         if not worse:
-            yield Finding(OK, job.name, "the site has what this job needs, and this user may do it")
+            off = "" if enabled else "disabled; "
+            yield Finding(OK, job.name, f"{off}the site has what this job needs, and this user may do it")
 
 
 def _of_clocks(offset: timedelta | None) -> Finding:

@@ -39,6 +39,23 @@ FormatOption = Annotated[
 ]
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from daemon import __version__
+
+        typer.echo(f"frappe-daemon {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Before any command."""
+
+
 @cli.command()
 def run(config: ConfigOption = None, log_format: FormatOption = None) -> None:
     """Run the jobs on their schedules until told to stop."""
@@ -77,7 +94,13 @@ def once(
     """Run one job now, and report."""
     from daemon.runner import Order
 
-    with _app(config, log_format) as app, _stopping(app), _rows_file(rows, app.redact) as explain:
+    people = not as_json and bool(sys.stderr) and sys.stderr.isatty() and log_format in (None, "auto")
+    # The table says what the log would say; at a terminal only what goes wrong on the way is worth a line beside it.
+    with (
+        _app(config, log_format, level="warning" if people else None) as app,
+        _stopping(app),
+        _rows_file(rows, app.redact) as explain,
+    ):
         wanted = app.job(job)
         order = Order(wanted, app.new_run_id(), "by hand", dry_run=dry_run, explain=explain)
         found = app.runner.run(order)
@@ -97,9 +120,9 @@ def check(
 
     loaded = _load(config)
     findings = list(checks.of_config(loaded))
-    code: int = Exit.DONE
-    if not offline:
-        code = _check_site(loaded, findings)
+    code: int = Exit.DONE if offline else _check_site(loaded, findings)
+    if code == Exit.DONE and any(found.level == checks.PROBLEM for found in findings):
+        code = Exit.SOME_FAILED
     _show(checks.as_json(findings), as_json, "of_findings")
     raise typer.Exit(code)
 
@@ -112,14 +135,14 @@ def _check_site(loaded: Config, findings: list[Any]) -> int:
     try:
         with app.site(IMPATIENT) as site:
             app.state.site_facts(loaded.site.url)
-            findings.extend(checks.of_site(site, [job for job in loaded.jobs.values() if job.settings.enabled]))
+            findings.extend(checks.of_site(site, loaded.jobs.values()))
     except DaemonError as error:
         findings.append(checks.of_error(error))
         return int(error.exit_code)
     finally:
         findings[:] = [checks.Finding(**app.redact(found.as_json())) for found in findings]
         app.close()
-    return Exit.SOME_FAILED if any(found.level == checks.PROBLEM for found in findings) else Exit.DONE
+    return Exit.DONE
 
 
 @cli.command()
@@ -150,7 +173,7 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                     "last": run and _run_row(run),
                 }
             )
-    _show(listed, as_json, "of_jobs")
+    _show(listed, as_json, "of_jobs", zone)
 
 
 @cli.command()
@@ -220,10 +243,12 @@ def _load(config: Path | None, *, secrets: bool = True) -> Config:
 
 
 @contextmanager
-def _app(config: Path | None, log_format: Any, *, secrets: bool = True) -> Iterator[App]:
+def _app(config: Path | None, log_format: Any, *, secrets: bool = True, level: str | None = None) -> Iterator[App]:
+    """`level`: unless the configuration wants more or less of the log than usual."""
     from daemon.app import App
 
-    app = App(_load(config, secrets=secrets), log_format=log_format)
+    loaded = _load(config, secrets=secrets)
+    app = App(loaded, log_format=log_format, log_level=level if loaded.log.level == "info" else None)
     try:
         yield app
     except DaemonError as error:
@@ -242,6 +267,8 @@ def _stopping(app: App) -> Iterator[None]:
         if app.stop.is_set():
             raise KeyboardInterrupt
         app.stop.set()
+        with suppress(OSError):
+            typer.echo("stopping at the next step; again to end at once", err=True)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -293,10 +320,11 @@ def _run_row(run: Any) -> dict[str, Any]:
         "dry_run": run.dry_run,
         "counts": report.get("counts", {}),
         "error": report.get("error"),
+        "refused": [part["refused"] for part in report.get("parts", ()) if part["refused"]],
     }
 
 
-def _show(found: Any, as_json: bool, table: str, *, each: bool = False) -> None:
+def _show(found: Any, as_json: bool, table: str, *more: Any, each: bool = False) -> None:
     try:
         if as_json:
             typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
@@ -305,7 +333,7 @@ def _show(found: Any, as_json: bool, table: str, *, each: bool = False) -> None:
 
             console = tables.console()
             for item in found if each else [found]:
-                console.print(getattr(tables, table)(item))
+                console.print(getattr(tables, table)(item, *more))
         if sys.stdout:
             sys.stdout.flush()
     except OSError as error:
@@ -330,5 +358,5 @@ def main(arguments: Iterable[str] | None = None) -> None:
 def _complain(error: DaemonError) -> None:
     lines = [str(error), *getattr(error, "problems", ())]
     typer.echo("error: " + "\n  ".join(lines), err=True)
-    who = "" if error.who == "nobody" else f" ({error.who})"
+    who = "" if error.who == "nobody" or error.exit_code == Exit.USAGE else f" ({error.who})"
     typer.echo(f"  → {error.action}{who}", err=True)

@@ -95,7 +95,7 @@ class Stopped(DaemonError):
     """The run was asked to stop, or passed its deadline; what it did is done, the rest waits for the next slot."""
 
     who = "nobody"
-    action = "Nothing: the next run goes on from here. Raise `timeout` if it happens every time."
+    action = "Nothing: the next run goes on from here."
 
 
 class SiteError(DaemonError):
@@ -124,6 +124,7 @@ class AlreadyRunning(DaemonError):
     """Another run of this job, in this or another process, has not ended."""
 
     who = "nobody"
+    exit_code = Exit.SITE_UNAVAILABLE
     action = "Nothing: wait until it ends; `frappe-daemon history` shows it."
 
 
@@ -194,7 +195,7 @@ class NotFrappe(SiteError):
     """The reply is no Frappe answer: HTML or another API where JSON of Frappe was expected."""
 
     exit_code = Exit.SITE_UNAVAILABLE
-    action = "Check site.url: it must be the address of the Frappe site itself, without /app or /api."
+    action = "Check site.url (and site.site_name): the address of the Frappe site itself, without /app or /api."
 
 
 class CredentialsRefused(SiteError):

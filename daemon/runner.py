@@ -73,7 +73,9 @@ class RunClock:
         if self._stop.is_set():
             raise errors.Stopped("the daemon was asked to stop")
         if self._clock.monotonic() + seconds >= self._deadline:
-            raise errors.Stopped(f"the run passed its timeout of {format_duration(self._timeout)}")
+            what = f"the run passed its timeout of {format_duration(self._timeout)}"
+            action = "Nothing: the next run goes on from here. Raise `timeout` if it happens every time."
+            raise errors.Stopped(what, action=action)
 
 
 @dataclass(slots=True)
@@ -239,9 +241,11 @@ class Runner:
             "error": "\n".join([*([str(error)] if error else []), *lines]),
         }
         try:
-            live.site.insert(self.redact(doc))
+            name = live.site.insert(self.redact(doc))["name"]
         except errors.DaemonError as failure:
             log.warning("site.not_told", error=str(failure))
+        else:
+            log.info("site.told", error_log=name)
 
     def _worded(
         self, order: Order, started: datetime, site: Site, tallies: list[Tally], error: Exception | None

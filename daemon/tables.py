@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from rich.console import Console, Group
 from rich.padding import Padding
@@ -59,7 +60,7 @@ def of_report(found: Mapping[str, Any]) -> Group:
     """One run: a line about it, a row for each part, and below what a person should know."""
     head = Text.assemble(
         (found["job"], "bold"), f"  {found['kind']}  ", _styled(found["status"]),
-        f"  {_length(found['seconds'])}, {found['requests']:,} requests, {found['retries']:,} retries",
+        f"  {_length(found['seconds'])}, {_many(found['requests'], 'request')}, {_many(found['retries'], 'retry')}",
         "  dry run: nothing was changed" if found["dry_run"] else "",
     )  # fmt: skip
     parts = found["parts"]
@@ -75,8 +76,9 @@ def of_report(found: Mapping[str, Any]) -> Group:
             _number(counts.get("planned" if found["dry_run"] else "done", 0)), _number(kept), _number(failed),
             _number(counts.get("uncertain", 0)), str(part["facts"].get("strategy", "")), _result(part),
         )  # fmt: skip
-    below = [line for part in parts for line in _below(part)]
-    if error := found["error"]:
+    error = found["error"]
+    below = [line for part in parts for line in _below(part, error)]
+    if error:
         below.append(_sentence("", error))
     shown = [Padding(table, (0, 0, 0, 2), expand=False)] if parts else []
     return Group(head, *shown, *(Padding(line, (0, 0, 0, 2), expand=False) for line in below), "")
@@ -91,12 +93,12 @@ def _result(part: Mapping[str, Any]) -> Text:
     return _styled("done")
 
 
-def _below(part: Mapping[str, Any]) -> Iterable[Text]:
-    """Why rows were kept, refused or left; notes; residue."""
+def _below(part: Mapping[str, Any], of_run: Mapping[str, str] | None) -> Iterable[Text]:
+    """Why rows were kept, refused or left; notes; residue. What ended the whole run is said once, by the run."""
     name = part["part"]
     if part["refused"]:
         yield Text.assemble((f"{name}: ", "bold"), (part["refused"], "yellow"))
-    if part["error"]:
+    if part["error"] and part["error"] != of_run:
         yield _sentence(name, part["error"])
     for reason, count in sorted(part["reasons"].items(), key=lambda item: -item[1])[:SHOWN]:
         yield Text.assemble((f"{name}: ", "bold"), f"{count:,} {reason}")
@@ -132,19 +134,19 @@ def of_findings(findings: Iterable[Mapping[str, str]]) -> Group:
     return Group(*lines)
 
 
-def of_jobs(jobs: Iterable[Mapping[str, Any]]) -> Table:
-    """Jobs with their next slots and last results."""
-    table = _table("Job", "Kind", "Schedule", "Next five", "Last (UTC)")
+def of_jobs(jobs: Iterable[Mapping[str, Any]], zone: ZoneInfo) -> Table:
+    """Jobs with their next slots and last results, all in the zone of the schedules."""
+    table = _table("Job", "Kind", "Schedule", f"Next five ({zone.key})", "Last")
     for job in jobs:
-        following = [datetime.fromisoformat(text).strftime("%a %d %b %Y %H:%M %z") for text in job["next"]]
+        following = [_moment(text, zone) for text in job["next"]]
         last = job["last"]
-        ended = (
-            Text.assemble(_styled(last["status"]), f" {last['started'][:16].replace('T', ' ')}")
-            if last
-            else Text("never")
-        )
+        ended = Text.assemble(_styled(last["status"]), f" {_moment(last['started'], zone)}") if last else Text("never")
         table.add_row(job["name"], job["kind"], job["schedule"], "\n".join(following) or "disabled", ended)
     return table
+
+
+def _moment(text: str, zone: ZoneInfo) -> str:
+    return datetime.fromisoformat(text).astimezone(zone).strftime("%a %Y-%m-%d %H:%M")
 
 
 def of_history(runs: Iterable[Mapping[str, Any]]) -> Table:
@@ -154,11 +156,20 @@ def of_history(runs: Iterable[Mapping[str, Any]]) -> Table:
         counts = ", ".join(f"{count:,} {key}" for key, count in run["counts"].items())
         took = _length(run["seconds"]) if run["seconds"] is not None else "-"
         dry = " (dry run)" if run["dry_run"] else ""
+        what = (run["error"] or {}).get("message") or "; ".join(filter(None, [*run["refused"], counts]))
+        if not what and run["status"] == "done":
+            what = "nothing to do"
         table.add_row(
             run["run"], run["job"], run["reason"] + dry, run["started"][:19].replace("T", " "), took,
-            _styled(run["status"]), (run["error"] or {}).get("message") or counts,
+            _styled(run["status"]), what,
         )  # fmt: skip
     return table
+
+
+def _many(count: int, one: str) -> str:
+    """ "1 request", "2 requests", "0 retries"."""
+    many = f"{one[:-1]}ies" if one.endswith("y") else f"{one}s"
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _length(seconds: float) -> str:

@@ -317,7 +317,7 @@ def test_rows_that_were_deleted_are_counted_though_nobody_could_write_them_down(
 @pytest.mark.parametrize(("line", "coloured"), [("", True), ("NO_COLOR=1", False), ("TERM=dumb", False)])
 def test_colours_are_for_terminals_that_want_them(line, coloured, site):
     """NO_COLOR (no-color.org) and TERM=dumb are heeded by the log and by tables alike."""
-    command = f"{line} $D once job --dry-run"
+    command = f"{line} $D once job --dry-run --log-format console"
     ended = shell(site, f"export TERM=xterm; script -qefc {shlex.quote(command)} /dev/null < /dev/null")
     assert (b"\x1b[3" in ended.stdout) == coloured, ended.stdout
     assert b"run.finished" in ended.stdout
@@ -342,3 +342,53 @@ def test_a_state_that_holds_nonsense_is_told(site, run, tmp_path):
         database.commit()
     code, _, err = run("history", "--config", site.file)
     assert code == 78 and "what no frappe-daemon wrote" in err
+
+
+def test_at_a_terminal_the_table_alone_tells_of_a_run(site):
+    """The log's lines would say the same again; warnings and errors still come."""
+    ended = shell(site, "script -qefc '$D once job --dry-run' /dev/null < /dev/null")
+    assert b"run.started" not in ended.stdout and b"Error Log" in ended.stdout
+
+
+def test_check_looks_at_what_the_file_names_on_this_machine(sandbox, daemon_for, run, tmp_path):
+    """A certificate file that is none, and an archive where no directory can be: told without asking the site."""
+    (tmp_path / "file").touch()
+    site = daemon_for(sandbox, rules(ERRORS + '\narchive = "file/archive"'))
+    site.file.write_text(site.file.read_text().replace("[site]", '[site]\nca_file = "no-such-file"'))
+    code, out, _ = run("check", "--offline", "--json", "--config", site.file, environ=site.environ)
+    found = {finding["what"].split(":")[0]: finding for finding in json.loads(out) if finding["level"] == "problem"}
+    assert code == 1 and set(found) == {
+        f'site.ca_file = "{tmp_path / "no-such-file"}" cannot be used',
+        "rules[0].archive",
+    }
+
+
+def test_check_looks_at_disabled_jobs_too_and_lets_them_pass(sandbox, daemon_for, run):
+    """What is wrong with a job that does not run yet is a warning."""
+    text = rules('doctype = "Nonsense"\nolder_than = "9d"', job="enabled = false")
+    site = daemon_for(sandbox, text)
+    code, out, _ = run("check", "--json", "--config", site.file, environ=site.environ)
+    (found,) = [finding for finding in json.loads(out) if finding["subject"] == "job"]
+    assert code == 0 and found["level"] == "warning" and found["what"].startswith("disabled; the site has no DocType")
+
+
+def test_jobs_shows_all_moments_in_one_zone(site, run):
+    """The next slots and the last run alike, and the heading says which zone."""
+    run("once", "job", "--config", site.file, environ=site.environ)
+    _, out, _ = run("jobs", "--config", site.file)
+    assert "Next five (America/New_York)" in out and " 00:00 " in out
+
+
+def test_history_says_why_nothing_was_done(sandbox, daemon_for, run):
+    """Nothing to do, or refused by a guard: in words, not an empty cell."""
+    site = daemon_for(sandbox, rules(ERRORS))
+    run("once", "job", "--config", site.file, environ=site.environ)
+    assert "nothing to do" in run("history", "--config", site.file)[1]
+    sandbox.seed("Error Log", [{"creation": days_ago(50), "method": "x"}])
+    run("once", "job", "--config", site.file, environ=site.environ)
+    assert "would remove every row there is (1)" in run("history", "--config", site.file)[1]
+
+
+def test_version_is_told(run):
+    """For whoever reports a bug."""
+    assert run("--version") == (0, "frappe-daemon 0.1.0\n", "")

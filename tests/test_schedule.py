@@ -260,7 +260,7 @@ def test_texts_that_differ_in_blanks_and_capitals_are_one_schedule() -> None:
         ("every 15 minutes", ['did you mean "every 15m"?']),
         ("every day", ['did you mean "daily"?']),
         ("every 30s", ['"every 1m"']),
-        ("every 9999w", ["ten years"]),
+        ("every 5000w", ["ten years"]),
         ("every " + "9" * 100 + "w", ["'every 999"]),
         ("0 8 * *", ["4 fields"]),
         ("0 0 8 * * 1", ["six fields", "seconds"]),

@@ -64,6 +64,13 @@ def _path(value: Any, info: ValidationInfo) -> Any:
 FilePath = Annotated[Path, BeforeValidator(_path)]
 
 
+class Directory:
+    """Marks a path as one of a directory that the daemon makes and writes into; `check` looks at it."""
+
+
+DirectoryPath = Annotated[FilePath, Directory()]
+
+
 class Secret:
     """A value that shows itself to nobody who does not ask for it by `reveal`."""
 

@@ -21,7 +21,7 @@ site refused to delete.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -30,7 +30,15 @@ from daemon.core.duration import format_duration
 from daemon.core.kind import DialectPort, Need, Part, Run
 from daemon.core.plan import Action, Census, Guard, Outcome, Result
 from daemon.core.retention import Condition, Rule, Sieve, resume_key
-from daemon.core.settings import Conditions, Duration, FilePath, GuardSettings, JobSettings, Model, PositiveDuration
+from daemon.core.settings import (
+    Conditions,
+    DirectoryPath,
+    Duration,
+    GuardSettings,
+    JobSettings,
+    Model,
+    PositiveDuration,
+)
 from daemon.errors import (
     Invalid,
     NotConfigured,
@@ -73,7 +81,7 @@ class RuleSettings(Model):
     """Rows a run, at the most; the next run goes on behind them."""
     time_box: PositiveDuration | None = None
     """After this long the rule ends, and the next run goes on behind it."""
-    archive: FilePath | None = None
+    archive: DirectoryPath | None = None
     """A directory that gets every row as gzipped JSON Lines before it is deleted."""
     strategy: Literal["auto", "rows", "log_settings"] = "auto"
     purge_residue: bool = False
@@ -297,6 +305,14 @@ class RulePart(Part):
         return self._census
 
     def _counted(self) -> Census:
+        """Raises Invalid and NotFound with the operator to act: it is the rule that names what the site lacks."""
+        try:
+            return self._count()
+        except (Invalid, NotFound) as error:
+            error.who, error.action = "operator", "Correct DocType and fields of the rule; `frappe-daemon check` helps."
+            raise
+
+    def _count(self) -> Census:
         settings = self.settings
         if settings.older_than is not None:
             self._rule = settings.as_rule(self._site.text(self._run.started - settings.older_than))
@@ -307,7 +323,8 @@ class RulePart(Part):
         self._server_job = self._choose() if matching else None
         if self.on_site:
             self._within_skew = self._site.count(self.doctype, self._skewed)
-        self.tally.facts["strategy"] = "log_settings" if self.on_site else "rows"
+        if matching:
+            self.tally.facts["strategy"] = "log_settings" if self.on_site else "rows"
         census = Census(total, matching, min(matching, settings.limit or matching), exact=not self._rule.keep_latest)
         uncertain = not census.exact and self.guard.verdict(census)
         return self._exact(census) if uncertain or self._rule.joins else census
@@ -367,22 +384,31 @@ class RulePart(Part):
         settings, sieve, begun = self.settings, Sieve(self._rule), self._run.now()
         left = settings.limit
         for page in self._rounds(self._recalled()):
+            if spent := self._spent(left, begun):  # said only where rows are left over
+                return self.tally.note(spent)
             actions = [action for row in page if (action := self._action(row, sieve))]
             going = sum(action.verb == "delete" for action in actions)
             last = page[-1]
-            if left is not None and going > left:
+            surplus = left is not None and going > left
+            if left is not None and surplus:
                 actions = _first_deletes(actions, left)
                 last = next(row for row in page if row["name"] == actions[-1].name)
             yield actions
             self._after = resume_key(self._rule, last)
             left = None if left is None else left - min(going, left)
-            if left == 0:
-                return self.tally.note(f"the limit of {settings.limit:,} rows a run is used up; the next run goes on")
-            if settings.time_box and self._run.now() - begun >= settings.time_box:
-                length = format_duration(settings.time_box)
-                return self.tally.note(f"the time box of {length} is used up; the next run goes on from there")
+            if surplus:
+                return self.tally.note(self._spent(left, begun))
         self._after = None
         return None
+
+    def _spent(self, left: int | None, begun: datetime) -> str:
+        """Which bound on one run is used up, as a sentence, or ""."""
+        settings = self.settings
+        if left == 0:
+            return f"the limit of {settings.limit:,} rows a run is used up; the next run goes on"
+        if settings.time_box and self._run.now() - begun >= settings.time_box:
+            return f"the time box of {format_duration(settings.time_box)} is used up; the next run goes on from there"
+        return ""
 
     def _rounds(self, after: dict[str, Any] | None) -> Iterator[list[dict[str, Any]]]:
         """Pages behind `after`, where an earlier run ended, and then those before it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from daemon.sandbox import documents, retention, rights
 from daemon.sandbox.methods import method
 from daemon.sandbox.replies import FrappeError
 from daemon.sandbox.requests import decoded
-from daemon.sandbox.site import Doc, FrappeSite
+from daemon.sandbox.site import Doc, FrappeSite, hash_name
 from daemon.sandbox.store import table
 
 
@@ -19,7 +18,7 @@ from daemon.sandbox.store import table
 def logout(site: FrappeSite) -> None:
     """Leaves an Activity Log, with an API key, too (sessions.py:delete_session)."""
     facts = {"subject": f"{site.user} logged out", "operation": "Logout", "status": "Success", "user": site.user}
-    site.store.insert("Activity Log", {**site.stamps(secrets.token_hex(5)), **facts})
+    site.store.insert("Activity Log", {**site.stamps(hash_name()), **facts})
 
 
 @method("frappe.core.doctype.scheduled_job_type.scheduled_job_type.execute_event")
@@ -67,7 +66,7 @@ def permission_add(site: FrappeSite, parent: str, role: str, permlevel: Any = 0)
 def _insert_permission(site: FrappeSite, parent: str, row: Mapping[str, Any]) -> None:
     columns = {one.name for one in site.doctype("Custom DocPerm").columns}
     values = {key: value for key, value in row.items() if key in columns}
-    site.store.insert("Custom DocPerm", {**site.stamps(secrets.token_hex(5)), **values, "parent": parent})
+    site.store.insert("Custom DocPerm", {**site.stamps(hash_name()), **values, "parent": parent})
 
 
 @method("frappe.core.page.permission_manager.permission_manager.update")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from daemon.sandbox import checks, naming, retention, rights, selling
 from daemon.sandbox.doctypes import DocType, Field
 from daemon.sandbox.replies import FrappeError
-from daemon.sandbox.site import Doc, FrappeSite
+from daemon.sandbox.site import Doc, FrappeSite, hash_name
 from daemon.sandbox.store import quote, table
 
 NO_FEED = {"File", "Communication", "Comment", "Deleted Document"}
@@ -81,7 +80,7 @@ def _present(doc: Mapping[str, Any]) -> Doc:
 def _taken(site: FrappeSite, meta: DocType, name: str) -> str:
     """base_document.py:db_insert takes a taken hash for a collision of its own and makes another."""
     if meta.autoname in ("", "hash"):
-        return secrets.token_hex(5)
+        return hash_name()
     if meta.autoname == "custom_field":
         raise FrappeError("ValidationError", f"A field with the name {name.rpartition('-')[2]} already exists")
     site.say(f"{meta.name} <strong>{name}</strong> already exists", "Duplicate Name")
@@ -277,11 +276,11 @@ def _delete_attachments(site: FrappeSite, doctype: str, name: str) -> None:
 def _leave_traces(site: FrappeSite, doctype: str, name: str, doc: Doc) -> None:
     if doctype != "Deleted Document":
         facts = {"deleted_name": name, "deleted_doctype": doctype, "data": json.dumps(doc, default=str), "restored": 0}
-        site.store.insert("Deleted Document", {**site.stamps(secrets.token_hex(5)), **facts})
+        site.store.insert("Deleted Document", {**site.stamps(hash_name()), **facts})
     if doctype not in NO_FEED:
         facts = {"comment_type": "Deleted", "reference_doctype": doctype, "subject": f"{doctype} {name}"}
         facts |= {"comment_email": site.user}
-        site.store.insert("Comment", {**site.stamps(secrets.token_hex(5)), **facts})
+        site.store.insert("Comment", {**site.stamps(hash_name()), **facts})
 
 
 def _deleted(site: FrappeSite, doctype: str, row: Mapping[str, Any]) -> None:

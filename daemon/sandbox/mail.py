@@ -10,7 +10,7 @@ from daemon.sandbox import documents, rights
 from daemon.sandbox.methods import method
 from daemon.sandbox.replies import Answer, FrappeError, page
 from daemon.sandbox.requests import decoded
-from daemon.sandbox.site import Doc, FrappeSite
+from daemon.sandbox.site import Doc, FrappeSite, hash_name
 from daemon.sandbox.store import table
 
 _ADDRESS = re.compile(r"[^@\s<>,]+@[^@\s<>,]+\.[^@\s<>,]+$")
@@ -31,7 +31,7 @@ def make_email(
     facts: Doc = {"subject": subject, "content": content, "communication_type": "Communication", "sender": site.user}
     facts |= {"communication_medium": "Email", "sent_or_received": "Sent", "recipients": ", ".join(to)}
     facts |= {"cc": ", ".join(copied), "reference_doctype": doctype or None, "reference_name": name or None}
-    made = secrets.token_hex(5)
+    made = hash_name()
     site.store.insert("Communication", {**site.stamps(made), **facts})
     if int(decoded(send_email) or 0):
         _queue(site, made, [*to, *copied], subject, content)
@@ -53,7 +53,7 @@ def _queue(site: FrappeSite, communication: str, to: list[str], subject: str, co
     if site.config.get("mute_emails") == "no account":
         text = "Please setup default Email Account from Settings > Email Account"
         raise FrappeError("OutgoingEmailError", text)
-    name = secrets.token_hex(5)
+    name = hash_name()
     row = {"sender": site.user, "status": "Not Sent", "communication": communication, "message": content}
     site.store.insert("Email Queue", {**site.stamps(name), **row})
     for idx, address in enumerate(to, 1):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from daemon.sandbox.doctypes import DocType
 from daemon.sandbox.replies import FrappeError
-from daemon.sandbox.site import FrappeSite
+from daemon.sandbox.site import FrappeSite, hash_name
 
 
 def name_of(site: FrappeSite, meta: DocType, doc: Mapping[str, Any], *, named: bool) -> str:
@@ -37,7 +36,7 @@ def name_of(site: FrappeSite, meta: DocType, doc: Mapping[str, Any], *, named: b
         return _customer(site, str(doc.get("customer_name")))
     if rule == "naming_series":
         return series(site, str(doc.get("naming_series") or _initials(meta.name)))
-    return series(site, meta.autoname) if "#" in meta.autoname else secrets.token_hex(5)
+    return series(site, meta.autoname) if "#" in meta.autoname else hash_name()
 
 
 def _by_field(meta: DocType, doc: Mapping[str, Any], field: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from string import ascii_lowercase, digits
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,14 @@ SCHEDULED = {
     "queue.flush": "frappe.email.queue.flush",
 }
 """Scheduled Job Type → method. On 16 names are random (scheduled_job_type.json)."""
+
+
+def hash_name() -> str:
+    """A name of naming rule `hash`: ten digits of base 32 (model/naming.py:_generate_random_string)."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(10))
+
+
+_LETTERS = digits + ascii_lowercase[:22]
 
 
 @dataclass(slots=True)
@@ -97,7 +106,7 @@ class FrappeSite:
                 self.add_child("Has Role", ("User", user, "roles"), number, {"role": role})
         for name, method in SCHEDULED.items():
             job = {"method": method, "stopped": 0, "create_log": 1, "frequency": "Daily"}
-            key = secrets.token_hex(5) if self.version == "16" else name
+            key = hash_name() if self.version == "16" else name
             self.store.insert("Scheduled Job Type", {**self.stamps(key), **job})
         for doctype in self.doctypes.values():
             self.describe(doctype)
@@ -173,7 +182,7 @@ class FrappeSite:
     def add_child(self, doctype: str, of: tuple[str, str, str], idx: int, values: Mapping[str, Any]) -> None:
         """`of`: DocType, name and table field of the parent."""
         whose = {"parenttype": of[0], "parent": of[1], "parentfield": of[2], "idx": idx}
-        self.store.insert(doctype, {**self.stamps(secrets.token_hex(5)), **whose, **values})
+        self.store.insert(doctype, {**self.stamps(hash_name()), **whose, **values})
 
     # Background jobs
 

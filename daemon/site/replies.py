@@ -179,6 +179,8 @@ def message_of(body: Mapping[str, Any]) -> str:
     said += [entry.get("message") or entry.get("exception") or "" for entry in entries]
     if not any(said):
         exception = str(body.get("exception") or "")
+        if _CLASS.fullmatch(exception):  # nothing but the class
+            exception = ""
         said = [body.get("_error_message") or exception.partition(": ")[2] or exception or body.get("message") or ""]
     texts = list(dict.fromkeys(text for text in map(plain, map(str, said)) if text))
     return "; ".join(texts)
