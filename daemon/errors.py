@@ -74,6 +74,25 @@ class OutputError(DaemonError):
     """A file or stream that somebody asked for cannot be written. What was done until then is done and reported."""
 
     action = "Check the file, its owner and the free space of its disk, and run the command again."
+class FileProblem(DaemonError):
+    """A table file cannot be read as it is. `line` is the file's own line or row, 0 where the whole file is meant;
+    `column` is a header or a column letter, "" where the whole line is."""
+
+    action = "Mend the file, or have whoever made it write it anew, and run the job again."
+
+    def __init__(
+        self, message: str, *, path: str = "", line: int = 0, column: str = "", action: str | None = None
+    ) -> None:
+        super().__init__(message, action=action)
+        self.path = path
+        self.line = line
+        self.column = column
+
+
+class ResultFileError(DaemonError):
+    """The outcome of rows could not be written beside the file that they came from."""
+
+    action = "Check the folder of the result file: owner, free space."
 
 
 class ClockSkew(DaemonError):

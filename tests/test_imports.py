@@ -45,6 +45,7 @@ LAYERS = {
     "core/": ["daemon.errors", "daemon.core"],
     "site/": ["daemon.errors", "daemon.core", "daemon.site"],
     "remote/": ["daemon.errors", "daemon.core", "daemon.remote"],
+    "files/": ["daemon.errors", "daemon.core", "daemon.files"],
     "state/": ["daemon.errors", "daemon.core", "daemon.state", "daemon.__version__"],
     "jobs/": ["daemon.errors", "daemon.core"],
     "schedule.py": ["daemon.core"],
@@ -76,6 +77,8 @@ LIBRARIES = {
     "cronsim": ["schedule.py"],
     "structlog": ["log.py"],
     "typer": ["cli.py"],
+    "python_calamine": ["files/legacy.py"],
+    "charset_normalizer": ["files/text.py"],
     "IPython": [],
     "requests": [],
 }
