@@ -149,7 +149,9 @@ def _answers(sheet: str | None, longest: int) -> Iterator[dict[str, Any]]:
     except PasswordError:
         yield {"password": True}
     except BaseException as error:  # a panic of calamine is no Exception
-        yield {"wrong": f"{error}"[:300] or type(error).__name__}
+        # It tries one format after the other, and says this of a file that fits none, however near it comes to one.
+        vague = str(error) == "Cannot detect file format"
+        yield {"wrong": "it is damaged" if vague else f"{error}"[:300] or type(error).__name__}
 
 
 def _rows(book: Any, name: str | None, longest: int) -> Iterator[dict[str, Any]]:

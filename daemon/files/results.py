@@ -183,7 +183,7 @@ def _number(value: Decimal) -> str:
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_HARMLESS = re.compile(r"[+-]?[\d.,\s]*\d[\d.,]*%?")
+_HARMLESS = re.compile(r"[+-]?[\d.,]*\d[\d.,]*%?")
 
 
 def defused(text: str) -> str:

@@ -119,16 +119,27 @@ class Text(io.RawIOBase):
         return self._lines + text.count("\n") + text.count("\r") - text.count("\r\n") - split
 
 
+_FEW = 40
+"""Bytes beyond ASCII that are too few to tell one Latin code page from another."""
+
+
 def _guessed(sample: bytes) -> str:
-    """Windows' Western code page wherever that is possible: short texts fit dozens, and this is what Excel writes."""
+    """By likeness; but Windows' Western code page, which Excel writes, where the sample says too little: letters beyond
+    ASCII are rare in it, as in Latin script alone, and it fits or the guess is of another script."""
     from charset_normalizer import from_bytes
 
-    best = from_bytes(sample).best()
-    if best is None:
+    beyond = sum(byte > 127 for byte in sample)
+    letters = beyond + sum(bytes((byte,)).isalpha() for byte in sample)
+    latin = beyond * 3 < letters
+    if latin and beyond < _FEW:
         return "cp1252"
-    western = {"latin_1", "cp1252", "iso8859_15", "iso8859_9", "cp1254"}
-    close = {best.encoding, *best.could_be_from_charset}
-    return "cp1252" if close & western else best.encoding
+    best = from_bytes(sample).best()
+    if best is None or {best.encoding, *best.could_be_from_charset} & {"latin_1", "cp1252", "iso8859_15"}:
+        return "cp1252"
+    return best.encoding if not latin or best.encoding in _LATIN else "cp1252"
+
+
+_LATIN = {"cp1250", "cp1254", "cp1257", "iso8859_2", "iso8859_9", "cp850", "cp852", "cp437", "mac_roman", "mac_latin2"}
 
 
 class Lines:

@@ -146,7 +146,11 @@ class Xlsx:
         self._package.parse("xl/workbook.xml", lambda tag, attributes: self._in_workbook(tag, attributes, targets))
         self._kinds = _styles(package, styles) if styles in package.names else []
         self._texts: _Texts | None = None
-        self.sheet, self._part = self._choose(sheet)
+        try:
+            self.sheet, self._part = self._choose(sheet)
+        except BaseException:
+            self.close()
+            raise
 
     def _relations(self) -> tuple[dict[str, str], str, str]:
         """Part of each relation's id, and those of the texts and the styles."""
@@ -220,6 +224,9 @@ def no_such_sheet(path: str, sheet: str, names: list[str]) -> FileProblem:
     return problem(path, f"there is no sheet {sheet!r}", action=f"Name one of these: {', '.join(map(repr, names))}.")
 
 
+_UNCALCULATED = CellError("a formula without a stored result")
+
+
 class _Sheet:
     """The XML of a worksheet as expat comes by it; `rows` are those that are complete and not blank."""
 
@@ -285,21 +292,26 @@ class _Sheet:
     def _close_cell(self) -> None:
         if self._value is None:
             if self._formula:
-                self._put(CellError("a formula without a stored result"))
+                self._put(_UNCALCULATED)
             return
         text = "".join(self._value)
         self._value = None
         if text:
             self._put(self._cell(text))
+        elif self._formula and self._type != "str":  # a formula may well give the empty text, but no empty number
+            self._put(_UNCALCULATED)
 
     def _put(self, cell: Cell) -> None:
         if cell is None:
             return
         if not 0 < self._column <= _WIDEST:
             raise problem(self._path, f"the workbook is damaged: there is a column {self._column}", self._row)
-        if missing := self._column - len(self._cells) - 1:
+        missing = self._column - len(self._cells) - 1
+        if missing >= 0:
             self._cells.extend([None] * missing)
-        self._cells[self._column - 1 :] = [cell]
+            self._cells.append(cell)
+        else:
+            self._cells[self._column - 1] = cell
 
     def _cell(self, text: str) -> Cell:
         kind = self._type
