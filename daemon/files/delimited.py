@@ -44,7 +44,7 @@ class Delimited:
                 if lines.size > cell and max(map(len, cells), default=0) > cell:
                     raise self._too_long(line)
                 lines.clear()
-                if any(cells) and not (cells[0].isspace() and not any(map(str.strip, cells))):
+                if cells and ((cells[0] and not cells[0].isspace()) or any(map(str.strip, cells))):
                     yield line, cells
         except csv.Error as error:
             raise self._wrong(str(error), last + 1) from None

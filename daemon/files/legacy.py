@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from typing import IO, Any
 
-from daemon.files.cells import Cell, Limits, Record, problem
+from daemon.files.cells import Cell, Limits, Record, blank, problem
 from daemon.files.xlsx import encrypted, no_such_sheet
 
 
@@ -165,7 +165,7 @@ def _rows(book: Any, name: str | None, longest: int) -> Iterator[dict[str, Any]]
             yield {"sheet": candidate}
             left = [""] * (found.start or (0, 0))[1]
             for number, cells in enumerate(found.iter_rows(), 1):
-                if any(cell != "" for cell in cells):
+                if not all(map(blank, cells)):
                     if any(isinstance(cell, str) and len(cell) > longest for cell in cells):
                         yield {"wrong": f"a cell is longer than {longest:,} characters", "line": number}
                         return

@@ -19,12 +19,14 @@ from typing import IO
 from xml.parsers import expat
 
 from daemon.errors import FileProblem
-from daemon.files.cells import Cell, CellError, Limits, Record, letters, problem
+from daemon.files.cells import Cell, CellError, Limits, Record, blank, letters, problem
 from daemon.files.source import refuse_bomb
 
 _CHUNK = 1 << 16
 _MEMBERS = 10_000
 _WIDEST = 16_384
+_TAG = 1 << 22
+"""Bytes of one tag with its attributes."""
 _PART = 1 << 26
 """Bytes of the parts that are held in memory: the list of sheets and the styles."""
 
@@ -70,15 +72,15 @@ class Package:
 
     def parse(self, name: str, start: Start) -> None:
         """Call `start` for each element of a small part."""
-        parser = _parser(self._path)
-        parser.StartElementHandler = start
+        xml = _Xml(self._path, name)
+        xml.parser.StartElementHandler = start
         size = 0
         for chunk in self.parts(name):
             size += len(chunk)
             if size > _PART:
                 raise problem(self._path, f"the workbook's part {name} is larger than any list of sheets or styles")
-            feed(self._path, name, parser, chunk)
-        feed(self._path, name, parser, b"", True)
+            xml.feed(chunk)
+        xml.feed(b"", True)
 
 
 def encrypted(path: str) -> FileProblem:
@@ -104,25 +106,34 @@ def kind_of(package: Package, path: str) -> str:
     raise problem(path, f"this is {what}", action="Name the table file itself.")
 
 
-def _parser(path: str) -> expat.XMLParserType:
-    parser = expat.ParserCreate(namespace_separator=" ")
-    parser.buffer_text = True
+class _Xml:
+    """expat, fed piece by piece, which gives out a tag only when it has all of it."""
 
-    def refuse(*_: object) -> None:
-        raise problem(path, "the workbook is damaged: its XML declares entities, as no spreadsheet program writes")
+    def __init__(self, path: str, part: str) -> None:
+        self._path = path
+        self._part = part
+        self._fed = 0
+        self.parser = expat.ParserCreate(namespace_separator=" ")
+        self.parser.buffer_text = True
+        self.parser.StartDoctypeDeclHandler = self._refuse_entities
 
-    parser.StartDoctypeDeclHandler = refuse
-    return parser
+    def feed(self, chunk: bytes, final: bool = False) -> None:
+        """One more piece. Raises FileProblem where it is not well-formed, or a handler cannot make sense of it."""
+        try:
+            self.parser.Parse(chunk, final)
+        except expat.ExpatError as error:
+            raise self._damaged(str(error)) from None
+        except (ValueError, LookupError, OverflowError) as error:
+            raise self._damaged(f"it holds what it may not: {error}") from None
+        self._fed += len(chunk)
+        if self._fed - self.parser.CurrentByteIndex > _TAG:
+            raise self._damaged("a tag is longer than any program writes")
 
+    def _refuse_entities(self, *_: object) -> None:
+        raise self._damaged("it declares entities, as no program writes")
 
-def feed(path: str, name: str, parser: expat.XMLParserType, chunk: bytes, final: bool = False) -> None:
-    """One more piece of XML. Raises FileProblem where it is not well-formed."""
-    try:
-        parser.Parse(chunk, final)
-    except expat.ExpatError as error:
-        raise problem(path, f"the workbook is damaged: {name}: {error}") from None
-    except (ValueError, KeyError, IndexError, OverflowError, LookupError) as error:
-        raise problem(path, f"the workbook is damaged: {name} holds what it may not: {error}") from None
+    def _damaged(self, why: str) -> FileProblem:
+        return problem(self._path, f"the workbook is damaged: {self._part}: {why}")
 
 
 def _local(tag: str) -> str:
@@ -201,16 +212,16 @@ class Xlsx:
         if self._texts is None:
             self._texts = _Texts(self._path, self._package, self._texts_part, self._limits)
         sheet = _Sheet(self._path, self._texts, self._kinds, self._epoch_1904, self._limits)
-        parser = _parser(self._path)
-        parser.StartElementHandler, parser.EndElementHandler = sheet.start, sheet.end
-        parser.CharacterDataHandler = sheet.text
+        xml = _Xml(self._path, part)
+        xml.parser.StartElementHandler, xml.parser.EndElementHandler = sheet.start, sheet.end
+        xml.parser.CharacterDataHandler = sheet.text
         for chunk in self._package.parts(part):
-            feed(self._path, part, parser, chunk)
+            xml.feed(chunk)
             yield from sheet.rows
             sheet.rows.clear()
             if sheet.ended:
                 return
-        feed(self._path, part, parser, b"", True)
+        xml.feed(b"", True)
         yield from sheet.rows
 
     def close(self) -> None:
@@ -238,6 +249,8 @@ class _Sheet:
         self._kinds = kinds
         self._epoch_1904 = epoch_1904
         self._limit = limits.cell
+        self._record = limits.record
+        self._size = 0
         self._row = self._column = 0
         self._type = self._style = ""
         self._value: list[str] | None = None
@@ -260,7 +273,7 @@ class _Sheet:
         elif name == "row":
             number = attributes.get("r")
             self._row = int(number) if number else self._row + 1
-            self._column, self._cells = 0, []
+            self._column, self._cells, self._size = 0, [], 0
         elif name == "f":
             self._formula = True
         elif name == "rPh":
@@ -273,6 +286,9 @@ class _Sheet:
             if self._length > self._limit:
                 why = f"a cell is longer than {self._limit:,} characters"
                 raise problem(self._path, why, self._row, letters(max(self._column - 1, 0)))
+            self._size += len(data)
+            if self._size > self._record:
+                raise problem(self._path, f"a row is longer than {self._record:,} characters", self._row)
 
     def end(self, tag: str) -> None:
         name = self._names[tag]
@@ -281,7 +297,7 @@ class _Sheet:
         elif name in ("v", "t"):
             self._texting = False
         elif name == "row":
-            if any(cell is not None for cell in self._cells):
+            if not all(map(blank, self._cells)):
                 self.rows.append((self._row, self._cells))
             self._cells = []
         elif name == "rPh":
@@ -470,14 +486,14 @@ class _Texts:
         self._file.close()
 
     def _read(self, package: Package, part: str) -> None:
-        parser = _parser(self._path)
-        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
-        parser.CharacterDataHandler = self._text
+        xml = _Xml(self._path, part)
+        xml.parser.StartElementHandler, xml.parser.EndElementHandler = self._start, self._end
+        xml.parser.CharacterDataHandler = self._text
         for chunk in package.parts(part):
-            feed(self._path, part, parser, chunk)
+            xml.feed(chunk)
             self._file.write(b"".join(self._waiting))
             self._waiting.clear()
-        feed(self._path, part, parser, b"", True)
+        xml.feed(b"", True)
         self._file.write(b"".join(self._waiting))
         self._file.flush()
 

@@ -72,6 +72,7 @@ def xlsx(path: Path, **how: Any) -> Path:
         sheet.cell(3, column, name)
         sheet.cell(5, column, value)
     sheet["B7"], sheet["C7"], sheet["D7"] = "#N/A", "=1+1", "'x"
+    sheet["B9"] = "  "
     book.save(path)
     return path if how.get("inline") else share(path)
 
@@ -189,6 +190,8 @@ DATA = "xl/worksheets/sheet3.xml"
         (DATA, lambda data: data.replace(b'r="B7"', b'r="L7"'), "line 7, column L .* no header"),
         (DATA, lambda data: data.replace(b"<v>12</v>", b"<v>999</v>"), "there is no text 999"),
         (DATA, lambda data: b"<!DOCTYPE a [<!ENTITY b 'c'>]>" + data, "declares entities"),
+        (DATA, lambda data: b"<worksheet a='" + b" " * 5_000_000 + b"'/>", "a tag is longer than any"),
+        (DATA, lambda data: data.replace(b"<v>#N/A", b"<v>" + b"x" * 70_000), "line 7, column B: a cell is longer"),
         ("xl/workbook.xml", lambda data: b"<workbook/>", "no visible sheet holds anything"),
         ("xl/sharedStrings.xml", lambda data: b"<sst>", "damaged|no text"),
         (DATA, lambda data: data.replace(b"</sheetData>", b" " * 10**7 + b"</sheetData>"), "200 times its size"),
@@ -198,7 +201,7 @@ def test_a_damaged_xlsx_says_so(tmp_path: Path, member: str, change: Any, messag
     """And which row where it is known."""
     path = rewritten(xlsx(tmp_path / "a.xlsx"), tmp_path / "b.xlsx", member, change)
     with pytest.raises(FileProblem, match=message):
-        survey(path, limits=Limits(trusted=10**6))
+        survey(path, limits=Limits(trusted=6 * 10**6, cell=1 << 16))
 
 
 def test_a_directory_that_lies_about_sizes_gains_nothing(tmp_path: Path) -> None:
