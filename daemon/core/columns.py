@@ -216,7 +216,9 @@ class _Finder:
         return found[0]
 
     def _words(self) -> list[str]:
-        return [*self._exact, *self._labels, *self._child_labels]
+        """Headers worth suggesting."""
+        names = (*self._exact.items(), *self._labels.items(), *self._child_labels.items())
+        return [name for name, found in names if not _unusable(found[0], self._allow_read_only)]
 
 
 def key_of(found: Found) -> str:

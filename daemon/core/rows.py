@@ -359,12 +359,17 @@ def difference(doctype: DocType, doc: Mapping[str, Any], existing: Mapping[str, 
 def unknown_rows(doctype: DocType, doc: Mapping[str, Any], existing: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(table, name) of child rows that `doc` names and `existing` has not: an update would lose them without a word
     (base_document.py:db_update)."""
-    lost = []
-    for table, _ in doctype.tables:
-        there = {str(row.get("name")) for row in existing.get(table) or ()}
-        lost += [(table, str(row["name"])) for row in doc.get(table) or () if row.get("name")]
-        lost = [one for one in lost if one[0] != table or one[1] not in there]
-    return lost
+    return [
+        (table, name)
+        for table, _ in doctype.tables
+        for name in _row_names(doc, table)
+        if name not in set(_row_names(existing, table))
+    ]
+
+
+def _row_names(doc: Mapping[str, Any], table: str) -> list[str]:
+    rows = doc.get(table) or ()
+    return [str(row["name"]) for row in rows if isinstance(row, Mapping) and row.get("name")]
 
 
 def _same(doctype: DocType, name: str, new: Any, old: Any) -> bool:
@@ -520,6 +525,11 @@ class Duplicates:
 
     def __len__(self) -> int:
         return self._used
+
+    @property
+    def size(self) -> int:
+        """Bytes of the table."""
+        return 12 * self._size
 
     def _place(self, digest: int) -> int:
         """The slot of `digest`, or the empty one where it belongs. No line is 0, so 0 marks an empty slot."""
