@@ -125,9 +125,6 @@ _ISO_FAST = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _ISO_ZONE = re.compile(r"\d{4}-\d\d?-\d\d?[ T]+[\d:.,]+ *(Z|[+-]\d\d:?(?:\d\d)?)", re.ASCII | re.IGNORECASE)
 _SHORT_YEAR = re.compile(r"\d{1,2}([./ -])(?:\d{1,2}|[A-Za-z]{3,9})\1\d{2}(?:[ T].*)?", re.ASCII)
 
-Undecided = tuple[Format, ...]
-"""More than one format that can mean a text."""
-
 
 def read_iso(text: str) -> datetime | None:
     """An ISO date or moment, naive or aware; None where `text` is neither. The date alone is midnight."""
