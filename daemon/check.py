@@ -152,8 +152,8 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
         return [Finding(PROBLEM, need.doctype, str(error), error.who, error.action)]
     found = []
     for field in dict.fromkeys(need.fields):
-        if field not in meta.fields:
-            what = f"{need.doctype} has no field {field!r}{did_you_mean(field, meta.fields)}"
+        if field not in meta.columns:
+            what = f"{need.doctype} has no field {field!r}{did_you_mean(field, meta.columns)}"
             found.append(Finding(PROBLEM, need.doctype, what, "operator", "Correct the field's name in the rule."))
     for field in meta.no_dates(need.dates):
         what = f"{need.doctype}.{field} is no date"

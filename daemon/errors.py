@@ -74,6 +74,8 @@ class OutputError(DaemonError):
     """A file or stream that somebody asked for cannot be written. What was done until then is done and reported."""
 
     action = "Check the file, its owner and the free space of its disk, and run the command again."
+
+
 class FileProblem(DaemonError):
     """A table file cannot be read as it is. `line` is the file's own line or row, 0 where the whole file is meant;
     `column` is a header or a column letter, "" where the whole line is."""

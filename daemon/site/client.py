@@ -17,11 +17,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from frappeclient.frappeclient import FrappeClient
 
 from daemon import errors
+from daemon.core.doctype import DocType
 from daemon.site.bulk import Each, remove
 from daemon.site.clock import SiteClock
 from daemon.site.dialect import Dialect
 from daemon.site.logs import LogSettings
-from daemon.site.meta import Meta
 from daemon.site.paging import Filters, columns_of, conditions, pages
 from daemon.site.replies import plain, value_of
 from daemon.site.transport import Safety, Transport, encode, quoted
@@ -49,7 +49,7 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         self._dialect: Dialect | None = None
         self._clock: SiteClock | None = None
         self._versions: dict[str, str] = {}
-        self._metas: dict[str, Meta] = {}
+        self._doctypes: dict[str, DocType] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -357,14 +357,14 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         """An aware moment as the site writes it."""
         return self.clock.text(moment)
 
-    def meta(self, doctype: str) -> Meta:
+    def meta(self, doctype: str) -> DocType:
         """The DocType's fields and permissions, custom ones merged in. Raises NotFound where it does not exist."""
         with self._facts:
-            if doctype not in self._metas:
+            if doctype not in self._doctypes:
                 path = "/api/method/frappe.desk.form.load.getdoctype"
                 body = value_of(self.transport.send("GET", path, params={"doctype": doctype}))
-                self._metas[doctype] = Meta.of(doctype, body)
-            return self._metas[doctype]
+                self._doctypes[doctype] = DocType.of(doctype, body.get("docs") if isinstance(body, dict) else None)
+            return self._doctypes[doctype]
 
     def user(self) -> str:
         """Who the API key belongs to. Raises CredentialsRefused, NotPermitted (no key reached Frappe)."""

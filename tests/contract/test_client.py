@@ -47,13 +47,15 @@ def test_who_one_is(site, client):
 def test_the_meta_of_a_doctype(site, client, mark):
     """Columns, tables and rights, with custom fields; what does not exist is NotFound."""
     meta = client.meta("Email Queue")
-    assert meta.fields["status"] == "Select" and meta.fields["creation"] == "Data" and "recipients" not in meta.fields
-    assert meta.tables == (("recipients", "Email Queue Recipient"),) and not meta.single and not meta.child
-    assert client.meta("Log Settings").single and client.meta("Logs To Clear").child
+    assert (
+        meta.columns["status"] == "Select" and meta.columns["creation"] == "Data" and "recipients" not in meta.columns
+    )
+    assert meta.tables == (("recipients", "Email Queue Recipient"),) and not meta.issingle and not meta.istable
+    assert client.meta("Log Settings").issingle and client.meta("Logs To Clear").istable
     assert meta.grants("delete", ["System Manager"]) and not client.meta("Version").grants("delete", ["System Manager"])
     site.make("DocType", **custom_doctype(mark))
     site.make("Custom Field", dt=mark, label="Extra", fieldname="custom_extra", fieldtype="Date")
-    assert client.meta(mark).fields["custom_extra"] == "Date"
+    assert client.meta(mark).columns["custom_extra"] == "Date"
     with pytest.raises(errors.NotFound):
         client.meta(f"{mark} that is not there")
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from daemon.core.doctype import DocType, Field
 from daemon.errors import NotFound, NotFrappe
-from daemon.site.meta import Meta
 
 ORDER = {
     "name": "Order",
@@ -48,13 +47,12 @@ def test_every_doctype_has_the_standard_columns() -> None:
     assert order.field("nothing") is None
 
 
-def test_it_answers_what_meta_answers() -> None:
-    """Columns, tables, permissions and dates are the same as those of the narrower Meta."""
-    order, meta = DocType.of("Order", [ORDER, ROW]), Meta.of("Order", {"docs": [ORDER, ROW]})
-    assert order.columns == meta.fields and order.tables == meta.tables and order.permissions == meta.permissions
-    assert order.no_dates(["day", "rate", "creation"]) == meta.no_dates(["day", "rate", "creation"]) == ["rate"]
-    for roles in (["Clerk"], ["Guest"], []):
-        assert order.grants("read", roles) == meta.grants("read", roles)
+def test_columns_are_those_that_can_be_listed() -> None:
+    """The document's own and the standard ones, not what has no column; a child table has its parent's."""
+    order = DocType.of("Order", [ORDER, ROW])
+    assert {"name", "creation", "modified", "owner", "idx", "_user_tags", "customer"} <= order.columns.keys()
+    assert not {"items", "parent"} & order.columns.keys()
+    assert {"parent", "parenttype", "parentfield"} <= order.children["items"].columns.keys()
 
 
 @pytest.mark.parametrize(
@@ -110,3 +108,31 @@ def test_no_reply_is_too_odd(docs: list[dict[str, Any]]) -> None:
     """Whatever the metas hold, the DocType is read or is not there."""
     doctype = DocType.of("X", [{"fields": [{"fieldname": "a"}], **doc, "name": "X"} for doc in docs] or [{"name": "X"}])
     assert doctype.name == "X" and all(field.fieldname for field in doctype.fields)
+
+
+ORDER_WITH_RIGHTS = {
+    "name": "Order",
+    "permissions": [
+        {"role": "Clerk", "read": 1, "write": 1, "if_owner": 1},
+        {"role": "Clerk", "delete": 1, "permlevel": 1},
+        {"role": "Manager", "read": 1, "delete": 1, "permlevel": 0},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("right", "roles", "granted"),
+    [
+        ("read", ["Manager"], True),
+        ("read", ["Guest", "Manager"], True),
+        ("read", ["Clerk"], False),
+        ("delete", ["Clerk"], False),
+        ("delete", ["Manager"], True),
+        ("write", ["Manager"], False),
+        ("read", [], False),
+        ("no such right", ["Manager"], False),
+    ],
+)
+def test_a_right_counts_on_all_documents_alone(right: str, roles: list[str], granted: bool) -> None:
+    """Not one for what the user owns, nor one for fields of a higher level."""
+    assert DocType.of("Order", [ORDER_WITH_RIGHTS]).grants(right, roles) is granted

@@ -196,7 +196,7 @@ def test_13_an_error_carries_what_the_site_said(site, capsys):
 def test_14_a_reply_without_message_or_data_comes_whole(site):
     """`docs` of getdoctype, for one."""
     assert "docs" in site.get_api("frappe.desk.form.load.getdoctype", {"doctype": "ToDo"})
-    assert site.meta("Sales Order").tables and "delivery_date" in site.meta("Sales Order").fields
+    assert site.meta("Sales Order").tables and "delivery_date" in site.meta("Sales Order").columns
 
 
 def test_15_files_are_bytes(sandbox, site, monkeypatch):
