@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ from daemon.errors import DaemonError, Exit
 
 if TYPE_CHECKING:
     from daemon.app import App
-    from daemon.config import Config
+    from daemon.config import Config, Job
 
 cli = typer.Typer(
     name="frappe-daemon",
@@ -92,6 +92,13 @@ def once(
     log_format: FormatOption = None,
 ) -> None:
     """Run one job now, and report."""
+    _run_once(job, config, dry_run, rows, as_json, log_format)
+
+
+def _run_once(
+    job: str | Job, config: Path | None, dry_run: bool, rows: Path | None, as_json: bool, log_format: Any
+) -> None:
+    """One run by hand, of a job of the configuration or of one that the command line describes, and its report."""
     from daemon.runner import Order
 
     people = not as_json and bool(sys.stderr) and sys.stderr.isatty() and log_format in (None, "auto")
@@ -101,12 +108,78 @@ def once(
         _stopping(app),
         _rows_file(rows, app.redact) as explain,
     ):
-        wanted = app.job(job)
-        order = Order(wanted, app.new_run_id(), "by hand", dry_run=dry_run, explain=explain)
-        found = app.runner.run(order)
+        wanted = app.job(job) if isinstance(job, str) else job
+        with _bar() if people else nullcontext() as watch:
+            order = Order(wanted, app.new_run_id(), "by hand", dry_run=dry_run, explain=explain, watch=watch)
+            found = app.runner.run(order)
         app.prune()
     _show(found, as_json, "of_report")
     raise typer.Exit(found["exit_code"])
+
+
+@cli.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV, TSV, JSON Lines, XLSX, XLS or ODS; gzip of these.")],
+    doctype: Annotated[str, typer.Option("--doctype", "-d", help="What its rows become.")],
+    config: ConfigOption = None,
+    key: Annotated[str, typer.Option(help="The field by which a row finds its document again.")] = "",
+    update_existing: Annotated[bool, typer.Option("--update-existing", help="Rows may change what is there.")] = False,
+    on_conflict: Annotated[
+        Literal["error", "skip", "update"], typer.Option(help="Where somebody changed a document meanwhile.")
+    ] = "error",
+    blank: Annotated[
+        Literal["keep", "clear"], typer.Option(help="What an empty cell means for a document that is there.")
+    ] = "keep",
+    submit: Annotated[bool, typer.Option("--submit", help="Submit what was created.")] = False,
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help='"Header=field", "Header=table.field", "Header=" to leave out.')
+    ] = None,
+    constant: Annotated[list[str] | None, typer.Option("--set", help='"field=value" for every document.')] = None,
+    default: Annotated[list[str] | None, typer.Option("--default", help='"field=value" where a cell is empty.')] = None,
+    ignore_unknown: Annotated[
+        bool, typer.Option("--ignore-unknown", help="Leave columns out that no field is for.")
+    ] = False,
+    no_mandatory: Annotated[
+        bool, typer.Option("--no-mandatory", help="Let the site say which mandatory fields are missing.")
+    ] = False,
+    decimal: Annotated[
+        Literal["", ".", ","], typer.Option(help="The decimal mark, where the file does not prove it.")
+    ] = "",
+    date: Annotated[list[str] | None, typer.Option("--date", help='Format of dates, such as "dd.mm.yyyy".')] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of text, where it is not found out.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Between cells, where it is not found out.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Of a workbook; else its first that holds anything.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Although this content was imported before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say all that would be wrong, and write nothing.")] = False,
+    rows: Annotated[
+        Path | None,
+        typer.Option("--rows", help="Write every row with what becomes of it and why, as JSON Lines, to this file."),
+    ] = None,
+    as_json: JsonOption = False,
+    log_format: FormatOption = None,
+) -> None:
+    """Make documents of the rows of a table file. What became of them is put beside it."""
+    from daemon.config import one_job
+
+    settings = {
+        "doctype": doctype, "file": str(file.absolute()), "key": key, "update_existing": update_existing,
+        "on_conflict": on_conflict, "blank": blank, "submit": submit, "columns": _pairs("--column", column),
+        "constants": _pairs("--set", constant), "defaults": _pairs("--default", default),
+        "ignore_unknown": ignore_unknown, "mandatory": not no_mandatory, "decimal": decimal, "dates": date or [],
+        "encoding": encoding, "delimiter": "\t" if delimiter in ("\\t", "tab") else delimiter, "sheet": sheet,
+        "again": again, "timeout": "30d",
+    }  # fmt: skip
+    job = one_job(f"import {doctype}", "import", settings)
+    _run_once(job, config, dry_run, rows, as_json, log_format)
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    from daemon.errors import UsageError
+
+    pairs = [text.partition("=") for text in texts or ()]
+    if wrong := [text for text, (_, sign, _) in zip(texts or (), pairs, strict=True) if not sign]:
+        raise UsageError(f"{option} {wrong[0]!r}: write it as name=value")
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 @cli.command()
@@ -305,6 +378,33 @@ def _rows_file(path: Path | None, redact: Any) -> Iterator[Any]:
     finally:
         with suppress(OSError):  # each line was written at once, and told where it could not be
             file.close()
+
+
+@contextmanager
+def _bar() -> Iterator[Any]:
+    """A function that shows on standard error how far a run is; nothing until it is first called."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+               TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def watch(part: str, done: int, total: int) -> None:
+            if part not in tasks:
+                tasks[part] = progress.add_task(part, total=total, rate="", completed=done)
+            task = progress.tasks[tasks[part]]
+            progress.update(tasks[part], completed=done, rate=f"{task.speed:,.0f}/s" if task.speed else "")
+
+        yield watch
 
 
 def _run_row(run: Any) -> dict[str, Any]:

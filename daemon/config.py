@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
@@ -23,7 +24,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from daemon.core.settings import FilePath, JobSettings, Model, PositiveDuration, SecretText, did_you_mean
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, UsageError
 from daemon.schedule import Schedule
 
 VARIABLE = "FRAPPE_DAEMON_CONFIG"
@@ -225,6 +226,16 @@ def _jobs(raw: Any, context: Mapping[str, Any], problems: list[str]) -> Iterator
             yield Job(name, kind, settings, schedule)
 
 
+def one_job(name: str, kind: str, settings: Mapping[str, Any]) -> Job:
+    """A job that the command line describes. Raises UsageError with all that is wrong."""
+    module, problems = import_module(f"daemon.jobs.{kind}{'_' if iskeyword(kind) else ''}"), list[str]()
+    table = {"kind": kind, "schedule": "yearly", **settings}
+    found = _validated(module.Settings, table, "", {}, problems)
+    if problems:
+        raise UsageError("; ".join(problems))
+    return Job(name, module, found, Schedule.parse("yearly"))
+
+
 class _AnyJob(JobSettings):
     """Checks what all jobs have, where the kind is unknown."""
 
@@ -234,7 +245,8 @@ class _AnyJob(JobSettings):
 def kinds() -> list[str]:
     """Names of all kinds: the modules of daemon/jobs/."""
     jobs = import_module("daemon.jobs")
-    return sorted(module.name for module in iter_modules(jobs.__path__) if not module.name.startswith("_"))
+    names = (module.name for module in iter_modules(jobs.__path__) if not module.name.startswith("_"))
+    return sorted(name.rstrip("_") for name in names)  # import_.py: Python keeps the word itself
 
 
 def _kind(name: Any, path: str, problems: list[str]) -> ModuleType | None:
@@ -245,7 +257,7 @@ def _kind(name: Any, path: str, problems: list[str]) -> ModuleType | None:
         hint = f"{did_you_mean(name, known)} (there are: {', '.join(known)})"
         problems.append(f'{path}.kind = "{name}": there is no such kind{hint}')
         return None
-    return import_module(f"daemon.jobs.{name}")
+    return import_module(f"daemon.jobs.{name}{'_' if iskeyword(name) else ''}")
 
 
 def _schedule(text: Any, path: str, problems: list[str]) -> Schedule | None:

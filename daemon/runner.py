@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,10 +21,11 @@ from daemon.config import Job
 from daemon.core.clock import Clock
 from daemon.core.duration import format_duration
 from daemon.core.kind import Part, Run
-from daemon.core.plan import Action, Outcome, Result, Tally
+from daemon.core.plan import Outcome, Tally
 from daemon.site.client import Site
 from daemon.state import Run as RunRecord
 from daemon.state import State
+from daemon.state.journal import Journal
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -94,6 +96,7 @@ class LiveRun:
     at_once: int
     still_claimed: Callable[[], None]
     """Raises StateError where another process might run this job too."""
+    watch: Watch
 
     def now(self) -> datetime:
         return self.clock.now()
@@ -123,6 +126,15 @@ class LiveRun:
     def archive(self, directory: Path, part: str) -> Archive:
         return Archive(directory, part, self.id)
 
+    def journal(self, owner: str) -> Journal:
+        return Journal(self.state, owner)
+
+    def claim(self, name: str) -> AbstractContextManager[object]:
+        return self.state.claim(name)
+
+    def progress(self, part: str, done: int, total: int) -> None:
+        self.watch(part, done, total)
+
     def recall(self, key: str) -> Any:
         return self.state.recall(self.job, key)
 
@@ -140,6 +152,33 @@ def _settled(waiting: set[Future[Answer]]) -> Iterator[Answer]:
         yield future.result()
 
 
+Watch = Callable[[str, int, int], None]
+"""(part, done, total): told how far a run is."""
+
+
+class Progress:
+    """Logs how far a part is, every few seconds, with its rate and how long the rest takes at that rate."""
+
+    EVERY = 5.0
+
+    def __init__(self, clock: Clock, log: Any) -> None:
+        self._clock, self._log = clock, log
+        self._since: dict[str, tuple[float, int]] = {}
+        self._told = clock.monotonic()
+
+    def __call__(self, part: str, done: int, total: int) -> None:
+        now = self._clock.monotonic()
+        begun, first = self._since.setdefault(part, (now, done))
+        if now - self._told < self.EVERY:
+            return
+        self._told = now
+        rate = (done - first) / (now - begun) if now > begun else 0.0
+        left = round((total - done) / rate) if rate else None
+        self._log.info(
+            "part.progressed", part=part, done=done, total=total, per_second=round(rate, 1), seconds_left=left
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """Which run is wanted, and why."""
@@ -154,6 +193,8 @@ class Order:
     dry_run: bool = False
     explain: Callable[[Outcome], None] | None = None
     """Wants to see the outcome of every row, kept ones included."""
+    watch: Watch | None = None
+    """Shows how far the run is; None: the log does."""
 
 
 @dataclass(slots=True)
@@ -200,6 +241,7 @@ class Runner:
                 live = LiveRun(
                     order.run_id, order.job.name, started, order.dry_run, order.explain is not None,
                     site, clock, self.state, pool, self.concurrency, still_claimed,
+                    order.watch or Progress(self.clock, log),
                 )  # fmt: skip
                 try:
                     self._first_contact(site, log)
@@ -287,7 +329,7 @@ def _do_part(part: Part, run: Run, explain: Callable[[Outcome], None] | None, lo
         for actions in part.plan():
             run.check()
             untold: errors.OutputError | None = None
-            for outcome in _expected(actions) if run.dry_run else part.apply(actions):
+            for outcome in part.foresee(actions) if run.dry_run else part.apply(actions):
                 tally.add(outcome)
                 if explain and not untold:
                     try:
@@ -313,11 +355,6 @@ def _close(part: Part) -> None:
         part.close()
     except errors.DaemonError as error:
         part.tally.error = part.tally.error or error
-
-
-def _expected(actions: list[Action]) -> Iterator[Outcome]:
-    for action in actions:
-        yield Outcome(action, Result.KEPT if action.verb == "keep" else Result.PLANNED, action.why)
 
 
 def _log_end(log: Any, found: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ LAYERS = {
     "remote/": ["daemon.errors", "daemon.core", "daemon.remote"],
     "files/": ["daemon.errors", "daemon.core", "daemon.files"],
     "state/": ["daemon.errors", "daemon.core", "daemon.state", "daemon.__version__"],
-    "jobs/": ["daemon.errors", "daemon.core"],
+    "jobs/": ["daemon.errors", "daemon.core", "daemon.files", "daemon.jobs"],
     "schedule.py": ["daemon.core"],
     "trigger.py": ["daemon.core", "daemon.schedule"],
     "archive.py": ["daemon.errors"],

@@ -161,7 +161,9 @@ def test_work_of_one_run_is_spread_and_bounded(sandbox, daemon_for):
     site = daemon_for(sandbox, rules(ERRORS))
     taken, gate = [], threading.Barrier(2, timeout=10)
     with ThreadPoolExecutor(2) as pool:
-        run = LiveRun("r", "job", site.clock.now(), False, False, None, None, site.app.state, pool, 2, lambda: None)
+        run = LiveRun(
+            "r", "job", site.clock.now(), False, False, None, None, site.app.state, pool, 2, lambda: None, print
+        )
 
         def endless():
             for number in range(10**9):

@@ -8,12 +8,14 @@ yields batches of actions, `apply` does one batch and yields what became of it, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from daemon.core.plan import Action, Census, Guard, Outcome, Tally
+from daemon.core.doctype import DocType
+from daemon.core.plan import Action, Census, Guard, Outcome, Result, Tally
 from daemon.errors import SiteError
 
 Item = TypeVar("Item")
@@ -62,6 +64,11 @@ class SitePort(Protocol):
     @property
     def log_settings(self) -> LogSettingsPort: ...
     def user(self) -> str: ...
+    def roles(self, user: str) -> frozenset[str]: ...
+    def meta(self, doctype: str) -> DocType: ...
+    def insert_many(self, docs: Sequence[Mapping[str, Any]]) -> list[str]: ...
+    def update(self, doc: Mapping[str, Any]) -> dict[str, Any]: ...
+    def get_list(self, doctype: str, fields: Sequence[Any] = ..., filters: Any = None) -> list[dict[str, Any]]: ...
     def text(self, moment: datetime) -> str: ...
     def no_dates(self, doctype: str, fields: Iterable[str]) -> list[str]: ...
     def count(self, doctype: str, filters: Any = None) -> int: ...
@@ -89,6 +96,18 @@ class ArchivePort(Protocol):
     """Written and on the disk so far."""
 
     def write(self, docs: Iterable[Mapping[str, Any]]) -> int: ...
+
+
+class JournalPort(Protocol):
+    """What outlives a crash, under keys of one owner; daemon.state says more."""
+
+    def read(self, prefix: str = "") -> dict[str, Any]:
+        """All values under keys that begin with `prefix`."""
+        ...
+
+    def write(self, changes: Mapping[str, Any]) -> None:
+        """JSON values under their keys, None to forget: on the disk, all or nothing, when this returns."""
+        ...
 
 
 class Run(Protocol):
@@ -124,6 +143,18 @@ class Run(Protocol):
         """A file in `directory` for documents that this part of the run is about to delete."""
         ...
 
+    def journal(self, owner: str) -> JournalPort:
+        """What runs of any job wrote down for `owner`, such as what is known of files that were imported."""
+        ...
+
+    def claim(self, name: str) -> AbstractContextManager[object]:
+        """Be the only run of any job that has `name` within the block. Raises AlreadyRunning."""
+        ...
+
+    def progress(self, part: str, done: int, total: int) -> None:
+        """Tell whoever watches how far a part is; may be called for every row."""
+        ...
+
     def recall(self, key: str) -> Any:
         """What an earlier run of this job remembered under `key`, or None."""
         ...
@@ -152,6 +183,10 @@ class Part:
     def apply(self, actions: list[Action]) -> Iterable[Outcome]:
         """Do one batch; an outcome for each action."""
         raise NotImplementedError
+
+    def foresee(self, actions: list[Action]) -> Iterable[Outcome]:
+        """In a dry run, in the place of `apply`: what would become of each."""
+        return [Outcome(a, Result.KEPT if a.verb == "keep" else Result.PLANNED, a.why) for a in actions]
 
     def close(self) -> None:
         """After the last batch, also after one that failed."""

@@ -6,7 +6,7 @@ Every method is one transaction and may be called from any thread. What goes wro
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -237,6 +237,21 @@ class State:
     def forget(self, job: str, key: str) -> None:
         with self._writing() as connection:
             connection.execute(delete(memory).where(memory.c.job == job, memory.c.key == key))
+
+    def recall_all(self, job: str, prefix: str = "") -> dict[str, Any]:
+        """All that `job` remembered under keys that begin with `prefix`, in the order of the keys."""
+        beyond = prefix + chr(0x10FFFF)
+        query = select(memory.c.key, memory.c.value).where(memory.c.job == job, memory.c.key.between(prefix, beyond))
+        with self._reading() as connection:
+            return {row.key: row.value for row in connection.execute(query.order_by(memory.c.key))}
+
+    def remember_all(self, job: str, changes: Mapping[str, Any]) -> None:
+        """Keep these values under their keys, and forget those that are None: all of it or, after a crash, nothing."""
+        kept = [{"job": job, "key": key, "value": value} for key, value in changes.items() if value is not None]
+        with self._writing() as connection:
+            connection.execute(delete(memory).where(memory.c.job == job, memory.c.key.in_(list(changes))))
+            if kept:
+                connection.execute(insert(memory), kept)
 
     # --- sites -------------------------------------------------------------------------------------------------------
 

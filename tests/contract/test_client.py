@@ -47,9 +47,8 @@ def test_who_one_is(site, client):
 def test_the_meta_of_a_doctype(site, client, mark):
     """Columns, tables and rights, with custom fields; what does not exist is NotFound."""
     meta = client.meta("Email Queue")
-    assert (
-        meta.columns["status"] == "Select" and meta.columns["creation"] == "Data" and "recipients" not in meta.columns
-    )
+    columns = meta.columns
+    assert columns["status"] == "Select" and columns["creation"] == "Data" and "recipients" not in columns
     assert meta.tables == (("recipients", "Email Queue Recipient"),) and not meta.issingle and not meta.istable
     assert client.meta("Log Settings").issingle and client.meta("Logs To Clear").istable
     assert meta.grants("delete", ["System Manager"]) and not client.meta("Version").grants("delete", ["System Manager"])

@@ -50,7 +50,7 @@ def test_every_doctype_has_the_standard_columns() -> None:
 def test_columns_are_those_that_can_be_listed() -> None:
     """The document's own and the standard ones, not what has no column; a child table has its parent's."""
     order = DocType.of("Order", [ORDER, ROW])
-    assert {"name", "creation", "modified", "owner", "idx", "_user_tags", "customer"} <= order.columns.keys()
+    assert {"name", "creation", "modified", "owner", "idx", "_user_tags", "order_no"} <= order.columns.keys()
     assert not {"items", "parent"} & order.columns.keys()
     assert {"parent", "parenttype", "parentfield"} <= order.children["items"].columns.keys()
 

@@ -1,0 +1,460 @@
+"""One batch of drafts → the site, and what became of each. Knows nothing of files, results or progress.
+
+A batch is looked up by key, written down, sent, and looked up again wherever a reply was lost, in this process or in
+one that was killed. `insert_many` is all or nothing, so a batch that the site refuses is asked for again in pieces,
+until the rows that it will not have stand alone with the site's own words.
+
+Threads may share a `Loader`; each batch is settled by one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from daemon.core.batches import Pace, pieces, suspects
+from daemon.core.columns import Layout
+from daemon.core.doctype import DocType
+from daemon.core.kind import JournalPort, Run
+from daemon.core.rows import Blank, Draft, difference, for_insert, for_update, key_digest, unknown_rows
+from daemon.errors import (
+    AlreadyExists,
+    NotFound,
+    NotPermitted,
+    OutcomeUnknown,
+    SiteError,
+    StaleDocument,
+    Transient,
+)
+
+OnConflict = Literal["error", "skip", "update"]
+
+SETTLES = 130.0
+"""Seconds after which a request whose reply was lost is over: the site's server ends it at 120 (gunicorn `-t`)."""
+ROUNDS = 5
+"""How often what is not there is sent again after lost replies."""
+LINKS_KEPT = 100_000
+"""Names of linked documents that are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """How a row finds its document again."""
+
+    field: str
+    unique: bool
+    """The site itself lets no second document have the value."""
+    made: bool = False
+    """The daemon makes the value up, in a field that serves nothing else."""
+    creates: bool = True
+    """A new document would get this value; not so a name where the site makes names itself."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Drafts that follow one another in a file. `first`: the ordinal of the first of them."""
+
+    first: int
+    drafts: list[Draft]
+    entry: Mapping[str, Any] | None = None
+    """What an earlier attempt wrote down before it sent this batch."""
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.drafts) - 1
+
+    @property
+    def place(self) -> str:
+        """Its key in the journal; sorts by `first`."""
+        return f"batch:{self.first:012d}"
+
+
+@dataclass(slots=True)
+class Fate:
+    """What became of one draft, or in a dry run would."""
+
+    draft: Draft
+    result: Literal["created", "updated", "skipped", "failed", "uncertain"]
+    name: str | int = ""
+    reason: str = ""
+    error: str = ""
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How an import is meant."""
+
+    update_existing: bool = False
+    on_conflict: OnConflict = "error"
+    blank: Blank = "keep"
+    submit: bool = False
+
+
+@dataclass(slots=True)
+class _Work:
+    """One batch under way. Places are those of drafts in the batch."""
+
+    batch: Batch
+    fates: dict[int, Fate] = field(default_factory=dict)
+    docs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Documents to create."""
+    changes: dict[int, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
+    """(document that is there, fields that differ)."""
+    known: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    refused: int = 0
+    silences: int = 0
+    """Replies that were lost."""
+
+    def fail(self, place: int, reason: str, error: str = "Row", who: str = "document owner") -> None:
+        self.fates[place] = Fate(self.batch.drafts[place], "failed", "", reason, error, who)
+
+    def blame(self, place: int, error: SiteError) -> None:
+        self.refused += 1
+        self.fail(place, str(error), error.kind, error.who)
+
+
+class Loader:
+    """Settles batches of one import."""
+
+    def __init__(
+        self, run: Run, doctype: DocType, layout: Layout, key: Key | None, wish: Wish, journal: JournalPort, mark: str
+    ) -> None:
+        self._run, self._site, self._journal = run, run.site, journal
+        self._doctype, self._layout, self._key, self._wish = doctype, layout, key, wish
+        self._mark = mark
+        """Begins the keys that are made up."""
+        self.pace = Pace()
+        self._links: dict[tuple[str, int], bool] = {}
+        self._unseen: set[str] = set()
+        """DocTypes whose documents this user may not list; the site judges links to them."""
+        self._counting = threading.Lock()
+
+    def settle(self, batch: Batch) -> tuple[Batch, list[Fate]]:
+        """Do all that the batch asks for; in a dry run, look what would be done. Raises what ends the whole import."""
+        work = _Work(batch)
+        self._look_up(work)
+        self._sort(work)
+        self._check_links(work)
+        if self._run.dry_run:
+            self._foresee(work)
+        else:
+            self._send(work)
+        return batch, [work.fates[place] for place in range(len(batch.drafts))]
+
+    def _foresee(self, work: _Work) -> None:
+        drafts = work.batch.drafts
+        for place in work.docs:
+            work.fates[place] = Fate(drafts[place], "created", reason="would be created")
+        for place, (existing, diff) in work.changes.items():
+            why = f"would be updated: {', '.join(diff)}"
+            work.fates[place] = Fate(drafts[place], "updated", existing["name"], why)
+
+    def _send(self, work: _Work) -> None:
+        earlier = work.batch.entry
+        if earlier is None and (work.docs or work.changes):
+            self._write_down(work)
+        if work.docs:
+            begun, number = self._run.now(), len(work.docs)
+            places = sorted(work.docs)
+            if earlier is not None:
+                places = self._outlast(work, places, datetime.fromisoformat(earlier["sent"]))
+            self._create(work, places, earlier is not None)
+            with self._counting:
+                self.pace.took(number, (self._run.now() - begun).total_seconds(), work.refused)
+        self._submit(work)
+        self._update(work)
+
+    # What is there
+
+    def _look_up(self, work: _Work) -> None:
+        """Find the documents that the drafts of a batch name by key; a made up key is looked up after a crash alone."""
+        key, drafts = self._key, work.batch.drafts
+        for place, draft in enumerate(drafts):
+            if draft.problems:
+                work.fail(place, "; ".join(map(str, draft.problems)))
+            elif key and key.made:
+                draft.doc[key.field] = f"{self._mark}-{work.batch.first + place}"
+            elif key and draft.doc.get(key.field) in (None, ""):
+                work.fail(place, f"line {draft.line}: {key.field} is blank, but rows are known by it")
+        if key and (not key.made or work.batch.entry is not None):
+            work.known = self._find(work, [place for place in range(len(drafts)) if place not in work.fates])
+
+    def _find(self, work: _Work, places: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+        """Place → the documents that hold its key; places without one are left out."""
+        key, drafts = self._key, work.batch.drafts
+        if not key or not places:
+            return {}
+        values = {place: drafts[place].doc[key.field] for place in places}
+        fields = list(dict.fromkeys(["name", key.field, "modified", "docstatus", *self._compared]))
+        found = self._site.get_list(self._doctype.name, fields, [[key.field, "in", list(values.values())]])
+        if self._wish.update_existing and self._has_tables and found:
+            whole = {doc["name"]: doc for doc in self._site.whole(self._doctype.name, [doc["name"] for doc in found])}
+            found = [whole.get(doc["name"], doc) for doc in found]
+        by_key: dict[int, list[dict[str, Any]]] = {}
+        for doc in found:
+            by_key.setdefault(key_digest([doc.get(key.field)]), []).append(doc)
+        return {place: docs for place, value in values.items() if (docs := by_key.get(key_digest([value])))}
+
+    @property
+    def _has_tables(self) -> bool:
+        return any(column.table or column.field.is_table for column in self._layout.columns)
+
+    @property
+    def _compared(self) -> list[str]:
+        """Fields that an update compares, as far as a list can show them."""
+        if not self._wish.update_existing:
+            return []
+        own = [
+            column.field.fieldname for column in self._layout.columns if not column.table and not column.field.is_table
+        ]
+        constants = [key for key in self._layout.constants if "." not in key]
+        return [
+            name
+            for name in (*own, *constants)
+            if (field := self._doctype.field(name)) and field.fieldtype != "Password"
+        ]
+
+    # What each row asks for
+
+    def _sort(self, work: _Work) -> None:
+        entry = work.batch.entry or {}
+        before, updating = set(entry.get("existing", ())), set(entry.get("updates", ()))
+        for place, draft in enumerate(work.batch.drafts):
+            if place in work.fates:
+                continue
+            docs = work.known.get(place, [])
+            if not docs:
+                self._sort_new(work, place, draft)
+            elif work.batch.entry is not None and place not in before:
+                work.fates[place] = Fate(draft, "created", docs[0]["name"])
+            elif not self._wish.update_existing:
+                work.fail(place, f"line {draft.line}: exists already as {docs[0]['name']}", "AlreadyExists")
+            elif len(docs) > 1:
+                names = ", ".join(str(doc["name"]) for doc in docs[:3])
+                work.fail(place, f"line {draft.line}: {len(docs)} documents have this key: {names}")
+            else:
+                self._sort_known(work, place, docs[0], place in updating)
+
+    def _sort_new(self, work: _Work, place: int, draft: Draft) -> None:
+        if work.batch.entry is not None and self._key is None:
+            sent = work.batch.entry.get("sent")
+            why = f"line {draft.line}: sent at {sent} without a reply, and there is no key to look it up by"
+            work.fates[place] = Fate(draft, "uncertain", reason=why, error="OutcomeUnknown", who="document owner")
+            return None
+        if self._key and not self._key.creates:
+            value = draft.doc[self._key.field]
+            return work.fail(place, f"line {draft.line}: there is no {self._doctype.name} {value}", "NotFound")
+        if self._wish.update_existing:
+            judged = for_insert(self._layout, draft)
+            if judged.problems:
+                return work.fail(place, "; ".join(map(str, judged.problems)))
+            draft = judged
+        work.docs[place] = {"doctype": self._doctype.name, **draft.doc}
+        return None
+
+    def _sort_known(self, work: _Work, place: int, existing: dict[str, Any], updating: bool) -> None:
+        draft = for_update(self._layout, work.batch.drafts[place], self._wish.blank)
+        if draft.problems:
+            return work.fail(place, "; ".join(map(str, draft.problems)))
+        if lost := unknown_rows(self._doctype, draft.doc, existing):
+            table, name = lost[0]
+            return work.fail(place, f"line {draft.line}: {existing['name']} has no row {name!r} in {table}")
+        diff = difference(self._doctype, draft.doc, existing)
+        if diff:
+            work.changes[place] = existing, diff
+        else:
+            result: Literal["updated", "skipped"] = "updated" if updating else "skipped"
+            work.fates[place] = Fate(draft, result, existing["name"], "" if updating else "unchanged")
+        return None
+
+    def _check_links(self, work: _Work) -> None:
+        """Rows that link to what does not exist fail here, a request for each DocType instead of one for each row."""
+        places = [*work.docs, *work.changes]
+        wanted: dict[str, dict[int, Any]] = {}
+        for place in places:
+            for doctype, value, _ in work.batch.drafts[place].links:
+                digest = key_digest([value])
+                if (
+                    doctype not in self._unseen
+                    and doctype != self._doctype.name
+                    and (doctype, digest) not in self._links
+                ):
+                    wanted.setdefault(doctype, {})[digest] = value
+        for doctype, values in wanted.items():
+            self._learn_links(doctype, values)
+        for place in places:
+            for doctype, value, column in work.batch.drafts[place].links:
+                if self._links.get((doctype, key_digest([value]))) is False:
+                    work.docs.pop(place, None)
+                    work.changes.pop(place, None)
+                    why = f"line {work.batch.drafts[place].line}, {column}: there is no {doctype} {value!r}"
+                    work.fail(place, why, "MissingLink")
+                    break
+
+    def _learn_links(self, doctype: str, values: Mapping[int, Any]) -> None:
+        try:
+            rows = self._site.get_list(doctype, ["name"], [["name", "in", list(values.values())]])
+        except (NotPermitted, NotFound):
+            self._unseen.add(doctype)
+            return
+        there = {key_digest([row["name"]]) for row in rows}
+        with self._counting:
+            if len(self._links) > LINKS_KEPT:
+                self._links.clear()
+            self._links.update({(doctype, digest): digest in there for digest in values})
+
+    # Sending
+
+    def _write_down(self, work: _Work) -> None:
+        """Before anything is sent: which rows had a document by then, and which of these are to be changed."""
+        entry = {
+            "last": work.batch.last,
+            "existing": sorted(work.known),
+            "updates": sorted(work.changes),
+            "sent": self._run.now().isoformat(timespec="seconds"),
+        }
+        self._journal.write({work.batch.place: entry})
+
+    def _create(self, work: _Work, places: Sequence[int], doubtful: bool) -> None:
+        """`doubtful`: an earlier request for these may yet turn out to have been heard."""
+        if not places:
+            return
+        try:
+            names = self._site.insert_many([work.docs[place] for place in places])
+        except OutcomeUnknown as error:
+            self._after_silence(work, places, error)
+        except Transient:
+            raise
+        except SiteError as error:
+            if (
+                doubtful
+                and isinstance(error, AlreadyExists)
+                and (left := self._found_after_all(work, places)) != places
+            ):
+                self._create(work, left, doubtful)
+            elif len(places) == 1:
+                work.blame(places[0], error)
+            else:
+                self._create_in_pieces(work, places, str(error), doubtful)
+        else:
+            for place, name in zip(places, names, strict=True):
+                work.fates[place] = Fate(work.batch.drafts[place], "created", name)
+
+    def _create_in_pieces(self, work: _Work, places: Sequence[int], message: str, doubtful: bool) -> None:
+        """Those of whom the refusal seems to speak singly, the others together; else some at a time."""
+        named = {places[number] for number in suspects(message, [work.docs[place] for place in places])}
+        if named:
+            self._create(work, [place for place in places if place not in named], doubtful)
+            for place in sorted(named):
+                self._create(work, [place], doubtful)
+        else:
+            for piece in pieces(len(places)):
+                self._create(work, places[piece.start : piece.stop], doubtful)
+
+    def _after_silence(self, work: _Work, places: Sequence[int], error: OutcomeUnknown) -> None:
+        """No reply came: look which of them are there, and send the others again only where that can do no harm."""
+        if self._key is None:
+            why = f"sent at {self._run.now():%Y-%m-%d %H:%M:%S} UTC: {error}; no key to look it up by"
+            for place in places:
+                draft = work.batch.drafts[place]
+                work.fates[place] = Fate(
+                    draft, "uncertain", "", f"line {draft.line}: {why}", error.kind, "document owner"
+                )
+            return
+        work.silences += 1
+        left = self._outlast(work, places, self._run.now())
+        if left and work.silences > ROUNDS:
+            raise error
+        self._create(work, left, True)
+
+    def _outlast(self, work: _Work, places: Sequence[int], since: datetime) -> list[int]:
+        """Those of `places` that are not there, nor will be: where the site would let a second document have the same
+        key, only once the request that was sent at `since` must be over."""
+        left = self._found_after_all(work, places)
+        while left and self._key and not self._key.unique and (self._run.now() - since).total_seconds() < SETTLES:
+            self._run.pause(10.0)
+            left = self._found_after_all(work, left)
+        return left
+
+    def _found_after_all(self, work: _Work, places: Sequence[int]) -> list[int]:
+        """Those of `places` whose documents are not there; the others are created."""
+        found = self._find(work, places)
+        for place, docs in found.items():
+            work.fates[place] = Fate(work.batch.drafts[place], "created", docs[0]["name"])
+        return [place for place in places if place not in found]
+
+    def _submit(self, work: _Work) -> None:
+        """As two steps, since a document that is inserted as submitted keeps the status of a draft in ERPNext."""
+        if not self._wish.submit:
+            return
+        for fate in work.fates.values():
+            if fate.result == "created":
+                try:
+                    self._until_heard(lambda fate=fate: self._submit_one(fate))  # type: ignore[misc]
+                except Transient:
+                    raise
+                except SiteError as error:
+                    work.refused += 1
+                    fate.reason = f"created as a draft, but not submitted: {error}"
+
+    def _submit_one(self, fate: Fate) -> None:
+        (doc,) = self._site.get_list(self._doctype.name, ["docstatus"], [["name", "=", fate.name]]) or [{}]
+        if doc.get("docstatus") == 0:
+            self._site.update({"doctype": self._doctype.name, "name": fate.name, "docstatus": 1})
+
+    def _update(self, work: _Work) -> None:
+        for place, (existing, diff) in work.changes.items():
+            try:
+                self._until_heard(lambda: self._update_one(work, place, existing, diff))  # noqa: B023 (called at once)
+            except Transient:
+                raise
+            except SiteError as error:
+                work.blame(place, error)
+
+    def _until_heard(self, act: Callable[[], None]) -> None:
+        """`act` looks before it writes, so that it may be done again after a lost reply."""
+        for attempt in range(ROUNDS):
+            try:
+                return act()
+            except OutcomeUnknown:
+                if attempt == ROUNDS - 1:
+                    raise
+                self._run.check()
+        return None
+
+    def _update_one(self, work: _Work, place: int, existing: dict[str, Any], diff: dict[str, Any]) -> None:
+        """Send what differs, with `modified`, so that nobody's edit since our reading is overwritten unseen."""
+        draft, name = work.batch.drafts[place], existing["name"]
+        try:
+            self._site.update({"doctype": self._doctype.name, "name": name, "modified": existing["modified"], **diff})
+        except StaleDocument as error:
+            now = self._find(work, [place]).get(place, [])
+            wanted = for_update(self._layout, draft, self._wish.blank).doc
+            left = difference(self._doctype, wanted, now[0]) if now else {}
+            if not now:
+                work.fail(place, f"line {draft.line}: {name} was deleted meanwhile", "NotFound")
+            elif not left:  # an earlier request of ours whose reply was lost, or somebody else with the same idea
+                work.fates[place] = Fate(draft, "updated", name)
+            elif self._wish.on_conflict == "update":
+                work.changes[place] = now[0], left
+                self._site.update({"doctype": self._doctype.name, "name": name, "modified": now[0]["modified"], **left})
+                work.fates[place] = Fate(draft, "updated", name)
+            elif self._wish.on_conflict == "skip":
+                work.fates[place] = Fate(draft, "skipped", name, "somebody changed it meanwhile")
+            else:
+                why = f"line {draft.line}: somebody changed {name} meanwhile"
+                work.fates[place] = Fate(draft, "failed", name, why, error.kind, "document owner")
+        else:
+            work.fates[place] = Fate(draft, "updated", name)
+
+
+def said(fates: Iterable[Fate]) -> dict[str, int]:
+    """How many of each result."""
+    counts: dict[str, int] = {}
+    for fate in fates:
+        counts[fate.result] = counts.get(fate.result, 0) + 1
+    return counts

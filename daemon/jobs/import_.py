@@ -1,0 +1,516 @@
+"""Bulk imports: a table file becomes documents of a DocType, fast, resumable, and none of them twice.
+
+    [jobs.items]
+    kind = "import"
+    schedule = "every 5m"
+    inbox = "/srv/inbox/items"
+    doctype = "Item"
+    update_existing = true
+
+Each file that is dropped into the inbox is claimed, imported and put into done/ or failed/, with what became of its
+rows beside it. `file` instead of `inbox` names one file, imported whenever its content is new.
+
+Rows are sent in batches by `insert_many`. Before a batch is sent it is written down with what the site then had; after
+a lost reply, a stop or a kill its rows are looked up by key before anything is sent again. Rows without a key whose
+fate is open are put into FILE.uncertain.csv and left to a person.
+
+Reads: the file, metas, documents of the file's keys, names that its links need. Writes: documents, result files. Never:
+a row twice, a document that somebody changed since it was read, a file whose content was imported before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from daemon.core.batches import Ranges
+from daemon.core.columns import Layout, resolve
+from daemon.core.kind import DialectPort, JournalPort, Need, Part, Run
+from daemon.core.plan import Action, Census, Guard, Outcome, Result
+from daemon.core.rows import Assembler, Draft, Duplicates, Problem, key_digest
+from daemon.core.settings import DirectoryPath, Duration, FilePath, JobSettings
+from daemon.core.values import Reading
+from daemon.errors import DaemonError, FileProblem, Invalid, NotPermitted, Stopped
+from daemon.files.cells import CellError, Row
+from daemon.files.inbox import WORKING, Inbox
+from daemon.files.results import ResultFile, plain
+from daemon.files.table import Survey, Table, open_table, survey
+from daemon.jobs._load import Batch, Fate, Key, Loader, Wish
+
+KEY_FIELD = "custom_daemon_import_key"
+"""A hidden unique field that `setup` can give to DocTypes that have no key of their own."""
+SAMPLE = 1000
+"""Rows that are looked at for how dates and numbers are written."""
+JOURNAL = "import"
+"""Owner of what is written down: files are the same for all jobs."""
+OURS = {"import_line": "", "import_error": ""}
+"""Columns of our own in FILE.errors.csv, which is itself a file to import once it is mended."""
+
+
+class Settings(JobSettings):
+    """An import job."""
+
+    doctype: Annotated[str, Field(min_length=1)]
+    inbox: DirectoryPath | None = None
+    file: FilePath | None = None
+    quiet: Duration = timedelta(seconds=30)
+    """A file in the inbox is complete once nobody has written to it for this long."""
+    key: str = ""
+    """The field by which a row finds its document again."""
+    update_existing: bool = False
+    on_conflict: Literal["error", "skip", "update"] = "error"
+    """What becomes of a row whose document somebody changed between our reading and our writing."""
+    blank: Literal["keep", "clear"] = "keep"
+    """What an empty cell means for a document that is there."""
+    submit: bool = False
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Header → "field", "table.field", or "" to leave the column out."""
+    constants: dict[str, Any] = Field(default_factory=dict)
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    ignore_unknown: bool = False
+    mandatory: bool = True
+    """False: the site's own code fills mandatory fields in, so it shall say what is missing."""
+    decimal: Literal["", ".", ","] = ""
+    dates: list[str] = Field(default_factory=list)
+    encoding: str | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    sheet: str | None = None
+    again: bool = False
+    """Import a file anew though its content was imported before."""
+    escape_formulas: bool = True
+    """Cells of result files that a spreadsheet program would run get an apostrophe; reading the file takes it away."""
+
+    @model_validator(mode="after")
+    def _says_where(self) -> Self:
+        if (self.inbox is None) == (self.file is None):
+            raise ValueError("an import has either an inbox (a directory) or a file")
+        self.reading  # noqa: B018 (raises for a date format that is none)
+        return self
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(decimal=self.decimal, dates=tuple(self.dates))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides what rows become; an import goes on only under the same."""
+        names = {"doctype", "key", "update_existing", "blank", "submit", "columns", "constants", "defaults",
+                 "ignore_unknown", "decimal", "dates", "encoding", "delimiter", "sheet"}  # fmt: skip
+        return hashlib.sha256(self.model_dump_json(include=names).encode()).hexdigest()[:16]
+
+
+def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: ARG001 (every kind is asked so)
+    """The DocType, fields that the configuration names, and the rights."""
+    rights = [
+        "read",
+        "create",
+        *(["write"] if settings.update_existing else []),
+        *(["submit"] if settings.submit else []),
+    ]
+    named = [settings.key, *settings.columns.values(), *settings.constants, *settings.defaults]
+    yield Need(settings.doctype, tuple(name for name in named if name and "." not in name), (), tuple(rights))
+
+
+def parts(run: Run, settings: Settings) -> Iterable[Part]:
+    """One part for each file."""
+    if settings.file is not None:
+        yield FilePart(run, settings, settings.file, None)
+    elif settings.inbox is not None:
+        inbox = Inbox(settings.inbox)
+        for path in inbox.waiting(run.now().timestamp(), settings.quiet.total_seconds()):
+            yield FilePart(run, settings, path, inbox)
+
+
+class FilePart(Part):
+    """One file at work."""
+
+    guard = Guard(max_percent=100.0)
+
+    def __init__(self, run: Run, settings: Settings, path: Path, inbox: Inbox | None) -> None:
+        super().__init__(path.name)
+        self._run, self._settings, self._path, self._inbox = run, settings, path, inbox
+        self._held = ExitStack()
+        self._journal: JournalPort = run.journal(JOURNAL)
+        self._head: dict[str, Any] = {}
+        self._survey: Survey | None = None
+        self._results: _Results | None = None
+        self._bad = False
+        """Something in the file needs a person."""
+
+    # Before the first write
+
+    def census(self) -> Census | None:
+        settings = self._settings
+        if self._inbox and not self._run.dry_run:
+            claimed = self._inbox.claim(self._path)
+            if claimed is None:
+                return None
+            self._path = claimed
+        self._tell_file()
+        self._survey = found = self._file(self._surveyed)
+        self._held.enter_context(self._run.claim(f"import {found.sha256[:32]} {settings.doctype}"))
+        self._doctype = self._run.site.meta(settings.doctype)
+        self._may()
+        self._layout = self._file(self._resolved)
+        self._key = self._file(self._chosen_key)
+        self._head = self._begun()
+        return Census(found.records, found.records, found.records)
+
+    def _file(self, act: Callable[[], Any]) -> Any:
+        """What a person must mend in the file, and nobody on the site, puts it into failed/."""
+        try:
+            return act()
+        except (FileProblem, Invalid):
+            self._bad = True
+            raise
+
+    def _tell_file(self) -> None:
+        self.tally.facts["file"] = str(self._path)
+
+    def _surveyed(self) -> Survey:
+        settings = self._settings
+        return survey(self._path, encoding=settings.encoding, delimiter=settings.delimiter, sheet=settings.sheet)
+
+    def _may(self) -> None:
+        """Raises NotPermitted before the first row rather than for each of them."""
+        site, doctype = self._run.site, self._doctype
+        user = site.user()
+        if user == "Administrator":
+            return
+        roles = site.roles(user)
+        for right in next(iter(needs(self._settings, site.dialect))).rights:
+            if not doctype.grants(right, roles):
+                raise NotPermitted(f"{user} lacks the right to {right} {doctype.name}")
+
+    def _resolved(self) -> Layout:
+        assert self._survey
+        settings, header = self._settings, self._survey.header
+        ours = dict.fromkeys(set(OURS) & set(header), "")
+        layout = resolve(
+            self._doctype,
+            header,
+            mapping=ours | settings.columns,
+            constants=settings.constants,
+            defaults=settings.defaults,
+            ignore_unknown=settings.ignore_unknown,
+            mandatory=settings.mandatory,
+            creating=True,
+        )
+        if layout.problems:
+            said = "; ".join(map(str, layout.problems[:20]))
+            raise FileProblem(f"{self._path}: {said}", path=str(self._path), line=1)
+        return layout
+
+    def _chosen_key(self) -> Key | None:
+        """As configured; else the name, the field that names are made of, a unique field, or the field made for it."""
+        own = {column.field.fieldname: column.field for column in self._layout.columns if not column.table}
+        doctype, wanted = self._doctype, self._settings.key
+        unique = [name for name, field in own.items() if field.unique]
+        if wanted and wanted not in own:
+            raise FileProblem(f"{self._path}: no column is for {wanted}, the key", path=str(self._path), line=1)
+        for name in [wanted] if wanted else ["name", doctype.named_after, *unique]:
+            if name == "name" and name in own:
+                return Key(name, True, creates=doctype.prompts)
+            if name in own:
+                return Key(name, name in (doctype.named_after, *unique))
+        if self._settings.update_existing:
+            why = f"no column says which {doctype.name} a row is; name one as the key"
+            raise FileProblem(f"{self._path}: {why}", path=str(self._path), line=1)
+        if doctype.field(KEY_FIELD):
+            return Key(KEY_FIELD, True, made=True)
+        self.tally.note(
+            "no key: a row whose reply is lost cannot be looked up and becomes uncertain; a unique field helps"
+        )
+        return None
+
+    def _begun(self) -> dict[str, Any]:
+        """What is known of this content: new, unfinished, or imported before. Raises FileProblem where it may not."""
+        settings, name = self._settings, self._place("head")
+        head: dict[str, Any] = self._journal.read(name).get(name) or {}
+        if head.get("status") == "done" and head.get("source") == str(self._path) and self._inbox:
+            return head  # a crash came between the last row and putting the file away
+        if head and settings.again and head["status"] == "done":
+            self._journal.write(dict.fromkeys(self._journal.read(self._place(""))))
+            head = {}
+        if head.get("status") == "done":
+            self.tally.note(f"imported before: {head['ended']} by run {head['run']} from {head['source']}")
+            if settings.file is None or self._run.job.startswith("import "):
+                self._bad = True
+                raise FileProblem(
+                    f"{self._path}: this content was imported before, at {head['ended']} from {head['source']}",
+                    path=str(self._path),
+                    action="Nothing, unless it shall be imported anew: then --again, or again = true.",
+                )
+            return head
+        if head and head["options"] != settings.fingerprint and not settings.again:
+            raise FileProblem(
+                f"{self._path}: an import of this content under other settings is not finished",
+                path=str(self._path),
+                action="Put the settings back and let it finish, or begin anew by --again, or again = true.",
+            )
+        if head and head["options"] != settings.fingerprint:
+            self._journal.write(dict.fromkeys(self._journal.read(self._place(""))))
+            head = {}
+        if head:
+            self.tally.note(f"goes on with what run {head['run']} began")
+        return head or {
+            "status": "running",
+            "source": str(self._path),
+            "options": settings.fingerprint,
+            "run": self._run.id,
+            "mark": self._run.id,
+            "started": self._run.now().isoformat(timespec="seconds"),
+            "counts": {},
+            "done": [],
+            "at": {},
+        }
+
+    def _place(self, key: str) -> str:
+        """`key` in the journal of this content and DocType."""
+        assert self._survey
+        return f"{self._survey.sha256} {self._settings.doctype} {key}"
+
+    # What to do
+
+    def plan(self) -> Iterator[list[Action]]:
+        if self._survey and self._head.get("status") == "running":
+            why = f"rows of {self._path.name}"
+            yield [Action("import", self._settings.doctype, self._path.name, why, self._survey.records)]
+
+    def foresee(self, actions: list[Action]) -> Iterable[Outcome]:  # noqa: ARG002 (the one of `plan`)
+        loader = self._loader()
+        with self._table() as table:
+            for batch, fates in self._run.each(loader.settle, self._batches(table, loader)):
+                yield from map(self._outcome, fates)
+                self._tell_progress(batch)
+        self._tell_counts()
+
+    def apply(self, actions: list[Action]) -> Iterable[Outcome]:  # noqa: ARG002 (the one of `plan`)
+        loader, stopped = self._loader(), list[Stopped]()
+        if not self._head["done"]:
+            self._journal.write({self._place("head"): self._head})
+        self._done = Ranges(self._head["done"])
+        with self._table() as table:
+            results = _Results(self._path, table, self._head["at"], self._settings)
+            self._results = self._held.enter_context(results)
+            batches = self._until_stopped(self._batches(table, loader), stopped)
+            for batch, fates in self._run.each(loader.settle, batches):
+                self._settled(batch, fates)
+                yield from map(self._outcome, fates)
+                self._tell_progress(batch)
+        self._tell_counts()
+        if stopped:
+            raise stopped[0]
+        self._finish()
+
+    def _until_stopped(self, batches: Iterator[Batch], stopped: list[Stopped]) -> Iterator[Batch]:
+        """No new batch once the run should end; those under way are waited for and written down."""
+        for batch in batches:
+            try:
+                self._run.check()
+            except Stopped as stop:
+                stopped.append(stop)
+                return
+            yield batch
+
+    def _loader(self) -> Loader:
+        settings = self._settings
+        wish = Wish(settings.update_existing, settings.on_conflict, settings.blank, settings.submit)
+        journal = _Within(self._journal, self._place(""))
+        return Loader(self._run, self._doctype, self._layout, self._key, wish, journal, self._head["mark"])
+
+    def _table(self) -> Table:
+        return open_table(self._path, survey=self._survey)
+
+    def _batches(self, table: Table, loader: Loader) -> Iterator[Batch]:
+        """Drafts that are not dealt with, in the batches of an earlier attempt where it wrote some down."""
+        place = self._place("batch:")
+        entries = {int(key.rpartition(":")[2]): entry for key, entry in self._journal.read(place).items()}
+        done = Ranges(self._head["done"])
+        batch: Batch | None = None
+        size = 0
+        for number, draft in enumerate(self._drafts(table)):
+            if batch and (len(batch.drafts) >= size or number in entries or number in done):
+                yield batch
+                batch = None
+            if number in done:
+                continue
+            if batch is None:
+                entry = entries.get(number)
+                batch = Batch(number, [], entry)
+                size = entry["last"] - number + 1 if entry else loader.pace.rows
+            batch.drafts.append(draft)
+        if batch:
+            yield batch
+
+    def _drafts(self, table: Table) -> Iterator[Draft]:
+        """The documents of the file, all of them each time, so that a key that comes twice is always found."""
+        settings, seen = self._settings, Duplicates()
+        escaped = "import_error" in table.header and settings.escape_formulas
+        with_sample = [_cells(row, escaped) for row in islice(table.rows(), SAMPLE)]
+        assembler = Assembler(
+            self._layout,
+            reading=settings.reading,
+            sample=with_sample,
+            purpose="upsert" if settings.update_existing else "insert",
+            blank=settings.blank,
+        )
+        key = self._key.field if self._key and not self._key.made else ""
+        for draft in assembler.assemble((row.line, _cells(row, escaped)) for row in table.rows()):
+            value = draft.doc.get(key) if key else None
+            first = seen.first(key_digest([value]), draft.line) if value not in (None, "") else None
+            errors = [
+                Problem(line, None, None, f"has {cell}, an error of the workbook") for line, cell in _errors(draft)
+            ]
+            if first is not None:
+                errors.append(Problem(draft.line, None, None, f"has the same {key} as line {first}: {value}"))
+            yield _with(draft, errors) if errors else draft
+
+    # What became of it
+
+    def _settled(self, batch: Batch, fates: list[Fate]) -> None:
+        """Result rows first, then the journal: a crash in between writes them once more, over the same bytes."""
+        assert self._results
+        self._done.add(batch.first, batch.last)
+        counts = self._head["counts"]
+        for fate in fates:
+            self._results.add(fate)
+            counts[fate.result] = counts.get(fate.result, 0) + 1
+        self._head["at"] = self._results.flush()
+        self._head["done"] = self._done.pairs
+        self._journal.write({self._place("head"): self._head, self._place(batch.place): None})
+
+    def _outcome(self, fate: Fate) -> Outcome:
+        verb = {"created": "create", "updated": "update"}.get(fate.result, "import")
+        name = fate.name or f"line {fate.draft.line}"
+        action = Action(verb, self._settings.doctype, name, fate.reason)
+        result = _RESULTS[fate.result]
+        if self._run.dry_run and result is Result.DONE:
+            result = Result.PLANNED
+        if fate.result == "created" and fate.reason and not self._run.dry_run:
+            return Outcome(action, Result.FAILED, fate.reason, "NotSubmitted", "document owner")
+        return Outcome(action, result, fate.reason, fate.error, fate.who)
+
+    def _tell_progress(self, batch: Batch) -> None:
+        assert self._survey
+        self._run.progress(self.tally.part, batch.drafts[-1].lines[-1], self._survey.records)
+
+    def _tell_counts(self) -> None:
+        counts = self._head["counts"]
+        self.tally.facts.update({f"rows {name}": counts[name] for name in _RESULTS if counts.get(name)})
+        self._bad = self._bad or bool(counts.get("failed") or counts.get("uncertain"))
+
+    def _finish(self) -> None:
+        """All is dealt with: keep what a later file of this content must be told, and nothing more."""
+        ended = self._run.now().isoformat(timespec="seconds")
+        self._head = {**self._head, "status": "done", "ended": ended, "run": self._run.id, "done": [], "at": {}}
+        self._journal.write({self._place("head"): self._head})
+
+    def close(self) -> None:
+        """Put the file away where it was dealt with, or will never be."""
+        try:
+            self._held.close()
+            if self._results:
+                for path in self._results.paths:
+                    self.tally.note(f"see {path}")
+            finished = self._head.get("status") == "done"
+            claimed = self._inbox and not self._run.dry_run and self._path.parent.name == WORKING
+            if self._inbox and claimed and (finished or self._bad):
+                where = self._inbox.put_away(self._path, well=not self._bad)
+                self.tally.note(f"the file is now {where}")
+        except DaemonError as error:
+            self.tally.note(str(error))
+            raise
+
+
+_RESULTS = {
+    "created": Result.DONE,
+    "updated": Result.DONE,
+    "skipped": Result.KEPT,
+    "failed": Result.FAILED,
+    "uncertain": Result.UNCERTAIN,
+}
+
+
+class _Within:
+    """A journal under a prefix of its own."""
+
+    def __init__(self, journal: JournalPort, prefix: str) -> None:
+        self._journal, self._prefix = journal, prefix
+
+    def read(self, prefix: str = "") -> dict[str, Any]:
+        found = self._journal.read(self._prefix + prefix)
+        return {key.removeprefix(self._prefix): value for key, value in found.items()}
+
+    def write(self, changes: Mapping[str, Any]) -> None:
+        self._journal.write({self._prefix + key: value for key, value in changes.items()})
+
+
+class _Results:
+    """FILE.success.csv, FILE.errors.csv and FILE.uncertain.csv, each made when its first row comes."""
+
+    def __init__(self, path: Path, table: Table, at: Mapping[str, int], settings: Settings) -> None:
+        self._path, self._at, self._settings = path, dict(at), settings
+        self._keep = [place for place, name in enumerate(table.header) if name not in OURS]
+        self._header = [table.header[place] for place in self._keep]
+        self._files: dict[str, ResultFile] = {}
+
+    def __enter__(self) -> Self:
+        for kind in self._at:
+            self._open(kind)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    @property
+    def paths(self) -> list[Path]:
+        return [file.path for file in self._files.values()]
+
+    def add(self, fate: Fate) -> None:
+        """All rows of the draft; what became of it stands in the first of them."""
+        kind = {"failed": "errors", "uncertain": "uncertain"}.get(fate.result, "success")
+        more = (fate.name, fate.result, fate.reason) if kind == "success" else (fate.draft.line, fate.reason)
+        file = self._files.get(kind) or self._open(kind)
+        for number, cells in enumerate(fate.draft.cells):
+            kept = [cells[place] if place < len(cells) else None for place in self._keep]
+            file.write([*kept, *(more if number == 0 else ("",) * len(more))])
+
+    def flush(self) -> dict[str, int]:
+        """Positions behind what is on the disk now."""
+        for kind, file in self._files.items():
+            if file.tell() != self._at.get(kind):
+                file.flush()
+                self._at[kind] = file.tell()
+        return dict(self._at)
+
+    def _open(self, kind: str) -> ResultFile:
+        more = ["import_document", "import_result", "import_note"] if kind == "success" else list(OURS)
+        path = self._path.with_name(f"{self._path.name}.{kind}.csv")
+        escape = self._settings.escape_formulas
+        self._files[kind] = ResultFile.open(
+            path, [*self._header, *more], at=self._at.get(kind, 0), escape_formulas=escape
+        )
+        return self._files[kind]
+
+
+def _cells(row: Row, escaped: bool) -> tuple[Any, ...]:
+    return tuple(plain(cell) if isinstance(cell, str) else cell for cell in row.cells) if escaped else row.cells
+
+
+def _errors(draft: Draft) -> Iterator[tuple[int, str]]:
+    for line, cells in zip(draft.lines, draft.cells, strict=True):
+        yield from ((line, cell) for cell in cells if isinstance(cell, CellError))
+
+
+def _with(draft: Draft, problems: list[Problem]) -> Draft:
+    return replace(draft, problems=(*draft.problems, *problems))

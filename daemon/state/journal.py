@@ -1,0 +1,23 @@
+"""What work writes down before an act whose outcome may stay unknown, and what it has done. Writes the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from daemon.state.store import State
+
+
+class Journal:
+    """JSON values under keys of one owner, kept beside what jobs remember."""
+
+    def __init__(self, state: State, owner: str) -> None:
+        self._state, self._owner = state, owner
+
+    def read(self, prefix: str = "") -> dict[str, Any]:
+        """All values under keys that begin with `prefix`."""
+        return self._state.recall_all(self._owner, prefix)
+
+    def write(self, changes: Mapping[str, Any]) -> None:
+        """Keep these values and forget those that are None; all or nothing, and on the disk when this returns."""
+        self._state.remember_all(self._owner, changes)
