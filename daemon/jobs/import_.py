@@ -38,7 +38,7 @@ from daemon.core.plan import Action, Census, Guard, Outcome, Result
 from daemon.core.rows import Assembler, Draft, Duplicates, Problem, key_digest
 from daemon.core.settings import DirectoryPath, Duration, FilePath, JobSettings
 from daemon.core.values import Reading
-from daemon.errors import DaemonError, FileProblem, Invalid, NotPermitted, Stopped
+from daemon.errors import DaemonError, FileProblem, Invalid, NotFound, NotPermitted, Stopped
 from daemon.files.cells import CellError, Row
 from daemon.files.inbox import WORKING, Inbox
 from daemon.files.results import ResultFile, plain
@@ -157,12 +157,19 @@ class FilePart(Part):
         self._tell_file()
         self._survey = found = self._file(self._surveyed)
         self._held.enter_context(self._run.claim(f"import {found.sha256[:32]} {settings.doctype}"))
-        self._doctype = self._run.site.meta(settings.doctype)
+        self._doctype = self._described()
         self._may()
         self._layout = self._file(self._resolved)
         self._key = self._file(self._chosen_key)
         self._head = self._begun()
         return Census(found.records, found.records, found.records)
+
+    def _described(self) -> DocType:
+        try:
+            return self._run.site.meta(self._settings.doctype)
+        except NotFound as error:
+            error.who, error.action = "operator", "Correct the name of the DocType."
+            raise
 
     def _file(self, act: Callable[[], Any]) -> Any:
         """What a person must mend in the file, and nobody on the site, puts it into failed/."""

@@ -1,0 +1,332 @@
+"""Imports: what rows become, what is told of those that become nothing, and that nothing comes twice or gets lost."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.config import one_job
+from daemon.runner import Order
+from daemon.sandbox import Fault, Sandbox
+from tests.conftest import Daemon
+
+IDLE = '[jobs.idle]\nkind = "cleanup"\nschedule = "yearly"\n[[jobs.idle.rules]]\ndoctype = "ToDo"\nolder_than = "9d"\n'
+
+
+def write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return list(csv.DictReader(file))
+
+
+def items(number: int, start: int = 0) -> list[tuple[str, str, str]]:
+    return [(f"IT-{n:05d}", f"Widget {n}", "Products") for n in range(start, start + number)]
+
+
+class Before:
+    """Calls `act` with method and path before the sandbox looks at each request."""
+
+    def __init__(self, sandbox: Sandbox, act: Callable[[str, str], None]) -> None:
+        self._hit, self._act, self.on = sandbox.faults.hit, act, True
+        sandbox.wire.faults = self
+
+    def hit(self, method: str, path: str) -> list[Fault]:
+        if self.on:
+            self._act(method, path)
+        return self._hit(method, path)
+
+
+ITEM = ("item_code", "item_name", "item_group")
+
+
+@pytest.fixture
+def site(sandbox: Sandbox, daemon_for: Callable[..., Daemon]) -> Daemon:
+    sandbox.seed("Item Group", [{"name": "Products", "item_group_name": "Products"}])
+    return daemon_for(sandbox, IDLE)
+
+
+def load(site: Daemon, path: Path, doctype: str = "Item", *, dry_run: bool = False, **settings: Any) -> dict[str, Any]:
+    """The report of one import by the command."""
+    job = one_job(f"import {doctype}", "import", {"doctype": doctype, "file": str(path), "timeout": "30d", **settings})
+    return site.app.runner.run(Order(job, site.app.new_run_id(), "by hand", dry_run=dry_run))
+
+
+def test_rows_become_documents_and_the_result_file_names_them(site, sandbox, tmp_path):
+    """Every row once, with its document's name beside its own columns; the numbers add up."""
+    report = load(site, write(tmp_path / "items.csv", ITEM, items(450)))
+    assert report["status"] == "done" and report["counts"] == {"done": 450}
+    assert sandbox.count("Item") == 450
+    results = read(tmp_path / "items.csv.success.csv")
+    assert [(r["item_code"], r["import_document"], r["import_result"]) for r in results] and len(results) == 450
+    assert {r["import_document"] for r in results} == {row["name"] for row in sandbox.rows("Item", fields=["name"])}
+    assert not (tmp_path / "items.csv.errors.csv").exists()
+    assert sum("insert_many" in path for _, path, _ in sandbox.requests) == 3
+
+
+def test_a_dry_run_writes_nothing_and_says_what_would_be(site, sandbox, tmp_path):
+    """Created, exists already, wrong, linked to nothing: each foretold, and no file is made."""
+    sandbox.seed("Item", [{"name": "IT-00000", "item_code": "IT-00000"}])
+    rows = [*items(3), ("IT-9", "", "Nonsense"), ("IT-00001", "twice", "Products")]
+    report = load(site, write(tmp_path / "items.csv", ITEM, rows), dry_run=True)
+    assert report["counts"] == {"planned": 2, "failed": 3} and sandbox.count("Item") == 1
+    reasons = " | ".join(sample["reason"] for sample in report["parts"][0]["samples"])
+    assert "line 2: exists already as IT-00000" in reasons
+    assert "there is no Item Group 'Nonsense'" in reasons and "has the same item_code as line 3" in reasons
+    assert [path.name for path in tmp_path.glob("items*")] == ["items.csv"]
+    assert not any(method in ("PUT", "DELETE") or "insert" in path for method, path, _ in sandbox.requests)
+
+
+def test_existing_documents_are_updated_where_asked_and_left_where_equal(site, sandbox, tmp_path):
+    """One request finds them, only what differs is sent, and an equal row costs no write at all."""
+    load(site, write(tmp_path / "first.csv", ITEM, items(300)))
+    rows = [*items(298), ("IT-00298", "New name", "Products"), ("IT-00299", "", "Products"), *items(5, 300)]
+    sandbox.requests.clear()
+    report = load(site, write(tmp_path / "second.csv", ITEM, rows), update_existing=True)
+    assert report["counts"] == {"done": 6, "kept": 299} and report["parts"][0]["facts"]["rows skipped"] == 299
+    assert sum(method == "PUT" for method, _, _ in sandbox.requests) == 1
+    assert sandbox.rows("Item", {"name": "IT-00298"}, ["item_name"]) == [{"item_name": "New name"}]
+    assert sandbox.rows("Item", {"name": "IT-00299"}, ["item_name"]) == [{"item_name": "Widget 299"}]
+
+
+def test_without_being_asked_nothing_that_is_there_is_changed(site, sandbox, tmp_path):
+    """A row whose document exists is an error that says so; the others are created."""
+    load(site, write(tmp_path / "first.csv", ITEM, items(3)))
+    report = load(site, write(tmp_path / "second.csv", ITEM, [("IT-00001", "Other", "Products"), *items(2, 3)]))
+    assert report["counts"] == {"done": 2, "failed": 1} and report["exit_code"] == 1
+    (error,) = read(tmp_path / "second.csv.errors.csv")
+    assert error["import_error"] == "line 2: exists already as IT-00001" and error["item_code"] == "IT-00001"
+    assert sandbox.rows("Item", {"name": "IT-00001"}, ["item_name"]) == [{"item_name": "Widget 1"}]
+
+
+@pytest.mark.parametrize(("policy", "name", "result"), [("error", "Theirs", "failed"), ("skip", "Theirs", "kept"),
+                                                        ("update", "Ours", "done")])  # fmt: skip
+def test_somebody_s_edit_is_not_overwritten_unseen(policy, name, result, site, sandbox, tmp_path):
+    """A document that is saved between our reading and our writing follows `on_conflict`."""
+    load(site, write(tmp_path / "first.csv", ITEM, items(1)))
+
+    def edit(method, path):
+        if method == "PUT":
+            before.on = False
+            sandbox.set("Item", "IT-00000", item_name="Theirs", modified="2099-01-01 00:00:00.000001")
+
+    before = Before(sandbox, edit)
+    path = write(tmp_path / "second.csv", ITEM, [("IT-00000", "Ours", "Products")])
+    report = load(site, path, update_existing=True, on_conflict=policy)
+    assert report["counts"] == {result: 1}
+    assert sandbox.rows("Item", {"name": "IT-00000"}, ["item_name"]) == [{"item_name": name}]
+
+
+def test_a_bad_row_costs_itself_alone_and_gets_the_site_s_own_words(site, sandbox, tmp_path):
+    """The batch is asked for again in pieces; the errors file, mended, imports by itself."""
+    sandbox.add_doctype({"name": "Part", "autoname": "field:code", "fields": [
+        {"fieldname": "code", "fieldtype": "Data", "reqd": 1}, {"fieldname": "serial", "fieldtype": "Data", "unique": 1},
+        {"fieldname": "amount", "fieldtype": "Data"}]})  # fmt: skip
+    sandbox.seed("Part", [{"name": "old", "code": "old", "serial": f"S{n}"} for n in (7,)])
+    path = write(tmp_path / "parts.csv", ("code", "serial", "amount"), [(f"P{n}", f"S{n}", "=1+1") for n in range(200)])
+    report = load(site, path, "Part")
+    assert report["counts"] == {"done": 199, "failed": 1} and sandbox.count("Part") == 200
+    (error,) = read(tmp_path / "parts.csv.errors.csv")
+    assert error["code"] == "P7" and "must be unique" in error["import_error"] and error["import_line"] == "9"
+    mended = (tmp_path / "parts.csv.errors.csv").read_text("utf-8-sig").replace("S7", "S7000")
+    (tmp_path / "mended.csv").write_text(mended)
+    assert load(site, tmp_path / "mended.csv", "Part")["counts"] == {"done": 1}
+    assert sandbox.rows("Part", {"code": "P7"}, ["amount"]) == [{"amount": "=1+1"}]
+
+
+def test_the_same_content_is_imported_once_unless_asked(site, sandbox, tmp_path):
+    """Under any name; the message says when, from where, and how to insist."""
+    path = write(tmp_path / "todo.csv", ("description",), [("one",), ("two",)])
+    load(site, path, "ToDo")
+    again = load(site, path.rename(tmp_path / "copy.csv"), "ToDo")
+    assert again["exit_code"] == 1 and "was imported before" in again["parts"][0]["error"]["message"]
+    assert sandbox.count("ToDo") == 2
+    assert load(site, tmp_path / "copy.csv", "ToDo", again=True)["counts"] == {"done": 2}
+
+
+@pytest.mark.parametrize("fault", [Fault("lose_reply", path="*insert_many", chance=0.4), Fault("deadlock", chance=0.2),
+                                   Fault("cut", path="*insert_many", chance=0.4)])  # fmt: skip
+def test_lost_replies_make_nothing_double(fault, site, sandbox, tmp_path):
+    """Whether the site had done it or not is found out by key before anything is sent again."""
+    sandbox.faults.add(fault)
+    report = load(site, write(tmp_path / "items.csv", ITEM, items(1500)))
+    assert report["status"] == "done" and report["counts"] == {"done": 1500}
+    assert sandbox.count("Item") == 1500 and len(read(tmp_path / "items.csv.success.csv")) == 1500
+
+
+def test_rows_without_a_key_whose_reply_was_lost_are_uncertain_and_never_sent_again(site, sandbox, tmp_path):
+    """They go into a file of their own with the evidence; the others are imported."""
+    sandbox.faults.add(Fault("lose_reply", path="*insert_many", times=1))
+    path = write(tmp_path / "todo.csv", ("description",), [(f"Call {n}",) for n in range(600)])
+    report = load(site, path, "ToDo")
+    assert report["counts"] == {"done": 400, "uncertain": 200} and sandbox.count("ToDo") == 600
+    uncertain = read(tmp_path / "todo.csv.uncertain.csv")
+    assert len(uncertain) == 200 and "no key to look it up by" in uncertain[0]["import_error"]
+
+
+def test_a_key_that_the_site_does_not_guard_is_waited_for(site, sandbox, tmp_path):
+    """Where a second document could get the same key, nothing is sent again before the first request must be over."""
+    sandbox.faults.add(Fault("cut", path="*insert_many", times=1))
+    path = write(tmp_path / "todo.csv", ("description", "reference_name"), [(f"Call {n}", f"R{n}") for n in range(50)])
+    report = load(site, path, "ToDo", key="reference_name")
+    assert report["counts"] == {"done": 50} and sandbox.count("ToDo") == 50
+    assert site.clock.passed >= 130
+
+
+def test_created_documents_are_submitted_where_asked(site, sandbox, tmp_path):
+    """In two steps, looked at after a lost reply; what the site will not submit stays a draft and is told."""
+    sandbox.add_doctype({"name": "Slip", "autoname": "field:code", "is_submittable": 1,
+                         "fields": [{"fieldname": "code", "fieldtype": "Data", "reqd": 1}]})  # fmt: skip
+    sandbox.faults.add(Fault("lose_reply", method="PUT", chance=0.3))
+    path = write(tmp_path / "slips.csv", ("code",), [(f"S{n}",) for n in range(30)])
+    report = load(site, path, "Slip", submit=True)
+    assert report["counts"] == {"done": 30} and sandbox.count("Slip", {"docstatus": 1}) == 30
+
+
+def test_child_rows_follow_their_document_as_in_frappe_s_own_exports(site, sandbox, tmp_path):
+    """Blank cells of the document continue the one above."""
+    sandbox.seed("Customer", [{"name": "Acme", "customer_name": "Acme"}])
+    sandbox.seed("Item", [{"name": code, "item_code": code} for code in ("A", "B")])
+    header = ("customer", "delivery_date", "items.item_code", "items.qty", "items.rate")
+    rows = [("Acme", "2026-12-01", "A", 1, 5), ("", "", "B", 2, 7), ("Acme", "2026-12-02", "B", 3, 7)]
+    report = load(site, write(tmp_path / "orders.csv", header, rows), "Sales Order", mandatory=False)
+    assert report["counts"] == {"done": 2}, report["parts"][0]["samples"]
+    assert sandbox.count("Sales Order") == 2 and sandbox.count("Sales Order Item") == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty"),
+        (b"item_code,item_code\nA,B\n", "item_code"),
+        (b"item_code,colour\nA,B\n", "colour"),
+        (b"item_code,item_name\nA,B,C\n", "line 2"),
+        (b"item_code\n\"A\n", "line 2"),
+        (b"%PDF-1.7 x", "PDF"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_table_of_the_doctype_is_refused_whole(content, says, site, sandbox, tmp_path):
+    """One clear sentence, the file kept, nothing written."""
+    (tmp_path / "bad.csv").write_bytes(content)
+    report = load(site, tmp_path / "bad.csv")
+    assert report["exit_code"] == 1 and says in report["parts"][0]["error"]["message"], report["parts"][0]["error"]
+    assert sandbox.count("Item") == 0 and (tmp_path / "bad.csv").read_bytes() == content
+
+
+@pytest.mark.parametrize(("doctype", "says"), [("Nonsense", "not found"), ("Sales Order Item", "child table"),
+                                               ("System Settings", "single")])  # fmt: skip
+def test_a_doctype_that_cannot_be_imported_into_is_refused(doctype, says, site, tmp_path):
+    """Missing, a child table, a Single: before any row is looked at."""
+    report = load(site, write(tmp_path / "x.csv", ("name",), [("a",)]), doctype)
+    error = report["parts"][0]["error"]
+    assert says in error["message"].lower() and error["who"] == "operator"
+
+
+def test_a_header_alone_is_nothing_to_do(site, tmp_path):
+    """No rows, no documents, no error."""
+    assert load(site, write(tmp_path / "x.csv", ITEM, []))["status"] == "done"
+
+
+def test_a_user_who_may_not_create_is_told_before_the_first_row(sandbox, daemon_for, tmp_path):
+    """With who must act."""
+    site = daemon_for(sandbox, IDLE, user="clerk@example.com")
+    report = load(site, write(tmp_path / "x.csv", ("item_code",), [("a",)]))
+    assert report["parts"][0]["error"]["who"] == "site administrator" and "create Item" in str(report["parts"])
+
+
+INBOX = """
+[jobs.items]
+kind = "import"
+schedule = "every 5m"
+inbox = "inbox"
+doctype = "Item"
+quiet = "30s"
+"""
+
+
+def test_files_in_the_inbox_are_claimed_imported_and_put_away(sandbox, daemon_for, tmp_path):
+    """Complete ones alone; good ones to done/, those that need a person to failed/, with what became of their rows."""
+    sandbox.seed("Item Group", [{"name": "Products", "item_group_name": "Products"}])
+    site = daemon_for(sandbox, INBOX)
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    write(inbox / "good.csv", ITEM, items(3))
+    write(inbox / "bad.csv", ITEM, [("X", "Y", "Nonsense")])
+    (inbox / "noise.csv").write_bytes(b"%PDF-1.7")
+    write(inbox / "half.csv.part", ITEM, items(1, 50))
+    site.clock.passed = 60
+    write(inbox / "fresh.csv", ITEM, items(1, 60))
+    later = site.clock.now().timestamp()
+    os.utime(inbox / "fresh.csv", (later, later))
+    report = site.once("items")
+    assert report["counts"] == {"done": 3, "failed": 1} and sandbox.count("Item") == 3
+    found = {str(path.relative_to(inbox)) for path in inbox.rglob("*") if path.is_file()}
+    assert found == {"done/good.csv", "done/good.csv.success.csv", "failed/bad.csv", "failed/bad.csv.errors.csv",
+                     "failed/noise.csv", "half.csv.part", "fresh.csv"}  # fmt: skip
+    assert site.once("items")["counts"] == {}
+
+
+def test_a_site_that_goes_away_leaves_the_file_claimed_and_the_next_run_goes_on(sandbox, daemon_for, tmp_path):
+    """Nothing is put away, nothing is lost, and the journal says where to go on."""
+    sandbox.seed("Item Group", [{"name": "Products", "item_group_name": "Products"}])
+    site = daemon_for(sandbox, INBOX)
+    (tmp_path / "inbox").mkdir()
+    write(tmp_path / "inbox" / "many.csv", ITEM, items(3000))
+    site.clock.passed = 60
+    sandbox.faults.add(Fault("cut", after=14))
+    first = site.once("items")
+    assert first["exit_code"] == 75 and (tmp_path / "inbox/working/many.csv").exists()
+    sandbox.faults.clear()
+    assert site.once("items")["status"] == "done" and sandbox.count("Item") == 3000
+    assert len(read(tmp_path / "inbox/done/many.csv.success.csv")) == 3000
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_any_moment_it_ends_with_exactly_the_file_s_rows(seed, sandbox, daemon_for, tmp_path):
+    """SIGKILL again and again, with replies lost, deadlocks, 429 and 503: each row once, on the site and in the files."""
+    sandbox.seed("Item Group", [{"name": "Products", "item_group_name": "Products"}])
+    site = daemon_for(sandbox, IDLE)
+    path = write(tmp_path / "items.csv", ITEM, items(2000))
+    chance = random.Random(seed)
+    for fault in (Fault("lose_reply", path="*insert_many", chance=0.1), Fault("deadlock", chance=0.05),
+                  Fault("status", code=429, html=False, retry_after=0.01, chance=0.05),
+                  Fault("status", code=503, html=False, retry_after=0.01, chance=0.05)):  # fmt: skip
+        sandbox.faults.add(fault)
+    command = [sys.executable, "-m", "daemon", "import", str(path), "-d", "Item", "--config", str(site.file)]
+    ends: Counter[int] = Counter()
+    left = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    def kill(method: str, path: str) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0 and process:
+            process.send_signal(signal.SIGKILL)
+
+    Before(sandbox, kill)
+    while not ends[0]:
+        left = chance.randrange(5, 25) if sum(ends.values()) < 5 else 0
+        process = subprocess.Popen(
+            command, env=os.environ | site.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        out, _ = process.communicate(timeout=60)
+        ends[process.returncode] += 1
+        assert process.returncode in (0, -signal.SIGKILL, 75), out
+        assert sum(ends.values()) < 20
+    assert sandbox.count("Item") == 2000 and ends[-signal.SIGKILL] >= 1
+    results = Counter(row["item_code"] for row in read(tmp_path / "items.csv.success.csv"))
+    assert len(results) == 2000 and set(results.values()) == {1}
