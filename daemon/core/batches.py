@@ -75,12 +75,6 @@ def _named(text: str, message: str) -> bool:
     return not any(letter.isalnum() for letter in around)
 
 
-def pieces(count: int) -> list[range]:
-    """About sqrt(count) ranges that make up range(count): how a refused request is asked for again."""
-    size = max(1, math.isqrt(count))
-    return [range(start, min(count, start + size)) for start in range(0, count, size)]
-
-
 class Ranges:
     """A set of whole numbers that grows by ranges, kept as few as possible."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from daemon.core.batches import Pace, pieces, suspects
+from daemon.core.batches import Pace, suspects
 from daemon.core.columns import Layout
 from daemon.core.doctype import DocType
 from daemon.core.kind import JournalPort, Run
@@ -127,6 +127,8 @@ class Loader:
         self._doctype, self._layout, self._key, self._wish = doctype, layout, key, wish
         self._mark = mark
         """Begins the keys that are made up."""
+        own = [column.field for column in layout.columns if not column.table]
+        self._unique = [field.fieldname for field in own if field.unique and field.fieldname != (key and key.field)]
         self.pace = Pace()
         self._links: dict[tuple[str, int], bool] = {}
         self._unseen: set[str] = set()
@@ -139,6 +141,7 @@ class Loader:
         self._look_up(work)
         self._sort(work)
         self._check_links(work)
+        self._check_unique(work)
         if self._run.dry_run:
             self._foresee(work)
         else:
@@ -295,6 +298,24 @@ class Loader:
                     work.fail(place, why, "MissingLink")
                     break
 
+    def _check_unique(self, work: _Work) -> None:
+        """A value that must be unique and stands in another document: one request for each such field of the file."""
+        sent = dict(work.docs)
+        sent |= {place: {**diff, "name": existing["name"]} for place, (existing, diff) in work.changes.items()}
+        for unique in self._unique:
+            values = {place: doc[unique] for place, doc in sent.items() if doc.get(unique) not in (None, "")}
+            if not values:
+                continue
+            rows = self._site.get_list(self._doctype.name, ["name", unique], [[unique, "in", list(values.values())]])
+            holders = {key_digest([row[unique]]): row["name"] for row in rows}
+            for place, value in values.items():
+                holder = holders.get(key_digest([value]))
+                if holder is not None and holder != sent[place].get("name"):
+                    work.docs.pop(place, None)
+                    work.changes.pop(place, None)
+                    line = work.batch.drafts[place].line
+                    work.fail(place, f"line {line}: {unique} must be unique, and {holder} has {value}", "AlreadyExists")
+
     def _learn_links(self, doctype: str, values: Mapping[int, Any]) -> None:
         try:
             rows = self._site.get_list(doctype, ["name"], [["name", "in", list(values.values())]])
@@ -320,40 +341,50 @@ class Loader:
         self._journal.write({work.batch.place: entry})
 
     def _create(self, work: _Work, places: Sequence[int], doubtful: bool) -> None:
-        """`doubtful`: an earlier request for these may yet turn out to have been heard."""
-        if not places:
-            return
+        """Insert these, and blame those that the site will not have, each with the site's own words.
+
+        `doubtful`: an earlier request for these may yet turn out to have been heard.
+        """
+        while places and (error := self._insert(work, places, doubtful)):
+            if len(places) == 1:
+                return work.blame(places[0], error)
+            named = {places[number] for number in suspects(str(error), [work.docs[place] for place in places])}
+            for place in sorted(named):
+                self._create(work, [place], doubtful)
+            places = [p for p in places if p not in named] if named else self._isolate(work, places, doubtful)
+        return None
+
+    def _isolate(self, work: _Work, places: Sequence[int], doubtful: bool) -> list[int]:
+        """Find the first that is refused by halving, and return those behind it: what is before it is created on the
+        way, so that a bad row of n costs log2(n) requests."""
+        behind: list[int] = []
+        while len(places) > 1:
+            half = len(places) // 2
+            if self._insert(work, places[:half], doubtful):
+                places, behind = places[:half], [*places[half:], *behind]
+            else:
+                places = places[half:]
+        self._create(work, places, doubtful)  # alone, for words that are surely about it
+        return behind
+
+    def _insert(self, work: _Work, places: Sequence[int], doubtful: bool) -> SiteError | None:
+        """One request, which creates all of `places` or returns why it created none."""
         try:
             names = self._site.insert_many([work.docs[place] for place in places])
         except OutcomeUnknown as error:
             self._after_silence(work, places, error)
+            return None
         except Transient:
             raise
         except SiteError as error:
-            if (
-                doubtful
-                and isinstance(error, AlreadyExists)
-                and (left := self._found_after_all(work, places)) != places
-            ):
-                self._create(work, left, doubtful)
-            elif len(places) == 1:
-                work.blame(places[0], error)
-            else:
-                self._create_in_pieces(work, places, str(error), doubtful)
-        else:
-            for place, name in zip(places, names, strict=True):
-                work.fates[place] = Fate(work.batch.drafts[place], "created", name)
-
-    def _create_in_pieces(self, work: _Work, places: Sequence[int], message: str, doubtful: bool) -> None:
-        """Those of whom the refusal seems to speak singly, the others together; else some at a time."""
-        named = {places[number] for number in suspects(message, [work.docs[place] for place in places])}
-        if named:
-            self._create(work, [place for place in places if place not in named], doubtful)
-            for place in sorted(named):
-                self._create(work, [place], doubtful)
-        else:
-            for piece in pieces(len(places)):
-                self._create(work, places[piece.start : piece.stop], doubtful)
+            left = self._found_after_all(work, places) if doubtful and isinstance(error, AlreadyExists) else places
+            if len(left) == len(places):
+                return error
+            self._create(work, left, doubtful)
+            return None
+        for place, name in zip(places, names, strict=True):
+            work.fates[place] = Fate(work.batch.drafts[place], "created", name)
+        return None
 
     def _after_silence(self, work: _Work, places: Sequence[int], error: OutcomeUnknown) -> None:
         """No reply came: look which of them are there, and send the others again only where that can do no harm."""

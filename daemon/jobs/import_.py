@@ -33,6 +33,7 @@ from pydantic import Field, model_validator
 
 from daemon.core.batches import Ranges
 from daemon.core.columns import Layout, resolve
+from daemon.core.doctype import DocType
 from daemon.core.kind import DialectPort, JournalPort, Need, Part, Run
 from daemon.core.plan import Action, Census, Guard, Outcome, Result
 from daemon.core.rows import Assembler, Draft, Duplicates, Problem, key_digest

@@ -134,7 +134,8 @@ def test_somebody_s_edit_is_not_overwritten_unseen(policy, name, result, site, s
 def test_a_bad_row_costs_itself_alone_and_gets_the_site_s_own_words(site, sandbox, tmp_path):
     """The batch is asked for again in pieces; the errors file, mended, imports by itself."""
     sandbox.add_doctype({"name": "Part", "autoname": "field:code", "fields": [
-        {"fieldname": "code", "fieldtype": "Data", "reqd": 1}, {"fieldname": "serial", "fieldtype": "Data", "unique": 1},
+        {"fieldname": "code", "fieldtype": "Data", "reqd": 1},
+        {"fieldname": "serial", "fieldtype": "Data", "unique": 1},
         {"fieldname": "amount", "fieldtype": "Data"}]})  # fmt: skip
     sandbox.seed("Part", [{"name": "old", "code": "old", "serial": f"S{n}"} for n in (7,)])
     path = write(tmp_path / "parts.csv", ("code", "serial", "amount"), [(f"P{n}", f"S{n}", "=1+1") for n in range(200)])
@@ -146,6 +147,26 @@ def test_a_bad_row_costs_itself_alone_and_gets_the_site_s_own_words(site, sandbo
     (tmp_path / "mended.csv").write_text(mended)
     assert load(site, tmp_path / "mended.csv", "Part")["counts"] == {"done": 1}
     assert sandbox.rows("Part", {"code": "P7"}, ["amount"]) == [{"amount": "=1+1"}]
+
+
+@pytest.mark.parametrize("bad", [{5}, {0, 199}, {17, 18, 19, 20}, set(range(0, 200, 9)), set(range(200))])
+def test_what_only_the_site_can_refuse_is_found_among_the_others(bad, site, sandbox, tmp_path):
+    """Wherever the bad rows are, each is told in the site's words and all others are created."""
+    header = ("item_group_name", "parent_item_group")  # links to its own DocType are for the site to judge
+    rows = [(f"Group {n}", "Nowhere" if n in bad else "Products") for n in range(200)]
+    report = load(site, write(tmp_path / "groups.csv", header, rows), "Item Group")
+    assert report["counts"].get("failed", 0) == len(bad) and report["counts"].get("done", 0) == 200 - len(bad)
+    errors = {row["item_group_name"]: row["import_error"] for row in read(tmp_path / "groups.csv.errors.csv")}
+    assert set(errors) == {f"Group {n}" for n in bad} and all("Nowhere" in error for error in errors.values())
+    assert sandbox.count("Item Group") == 201 - len(bad)
+
+
+def test_a_refusal_that_names_a_row_is_followed(site, sandbox, tmp_path):
+    """Its message saves the search: the batch, the row that it names, and the rest."""
+    rows = [(f"IT-{n}", "n", "" if n == 77 else "Products") for n in range(200)]
+    report = load(site, write(tmp_path / "items.csv", ITEM, rows), mandatory=False)
+    assert report["counts"] == {"done": 199, "failed": 1}
+    assert sum("insert_many" in path for _, path, _ in sandbox.requests) <= 12
 
 
 def test_the_same_content_is_imported_once_unless_asked(site, sandbox, tmp_path):
@@ -297,7 +318,7 @@ def test_a_site_that_goes_away_leaves_the_file_claimed_and_the_next_run_goes_on(
 
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_any_moment_it_ends_with_exactly_the_file_s_rows(seed, sandbox, daemon_for, tmp_path):
-    """SIGKILL again and again, with replies lost, deadlocks, 429 and 503: each row once, on the site and in the files."""
+    """SIGKILL again and again, with replies lost, deadlocks, 429, 503: each row once, on the site and in the files."""
     sandbox.seed("Item Group", [{"name": "Products", "item_group_name": "Products"}])
     site = daemon_for(sandbox, IDLE)
     path = write(tmp_path / "items.csv", ITEM, items(2000))
