@@ -27,7 +27,7 @@ from daemon.site.limiter import Limiter
 from daemon.site.transport import Retry, Timeouts, Transport, tls_context
 from daemon.state import State
 
-IMPATIENT = Retry(attempts=2, total=15, first_wait=0.5)
+IMPATIENT = Retry(attempts=2, total=15, first_wait=0.5, longest_rest=15)
 """For a person who waits at a terminal for the first answer."""
 
 
@@ -141,7 +141,10 @@ class App:
         if self.config.schedule.time_zone:
             return ZoneInfo(self.config.schedule.time_zone)
         facts = self.state.site_facts(self.config.site.url) or {}
-        return ZoneInfo(facts["time_zone"]) if facts.get("time_zone") else None
+        try:
+            return ZoneInfo(str(facts["time_zone"]))
+        except (LookupError, ValueError, OSError):  # never told, or by a machine that knows more zones
+            return None
 
     def zone(self, retry: Retry | None = None) -> ZoneInfo:
         """The zone of the schedules; asks the site where need be. Raises SiteError."""

@@ -31,7 +31,7 @@ class Archive:
     def write(self, docs: Iterable[Mapping[str, Any]]) -> int:
         """Append `docs` and return how many are on the disk. Raises ArchiveError; then nothing may be deleted."""
         lines = [json.dumps(doc, ensure_ascii=False, separators=(",", ":"), default=str) for doc in docs]
-        member = gzip.compress("".join(f"{line}\n" for line in lines).encode())
+        member = gzip.compress("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass"))
         with self._lock:
             try:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from daemon.config import Config, Job
+from daemon.core.doctype import DocType
 from daemon.core.duration import format_duration
 from daemon.core.kind import Need
 from daemon.core.settings import Directory, did_you_mean
@@ -150,6 +151,9 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
         return [Finding(PROBLEM, need.doctype, what, "operator", "Correct the name, or disable what needs it.")]
     except SiteError as error:
         return [Finding(PROBLEM, need.doctype, str(error), error.who, error.action)]
+    if need.rows and (what := _rowless(meta)):
+        action = "Name another DocType, or take out what needs it."
+        return [Finding(PROBLEM, need.doctype, f"{need.doctype} {what}", "operator", action)]
     found = []
     for field in dict.fromkeys(need.fields):
         if field not in meta.columns:
@@ -161,6 +165,14 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
     if user != "Administrator":
         found += _of_rights(site, need, [right for right in need.rights if not meta.grants(right, roles)], user, roles)
     return found
+
+
+def _rowless(meta: DocType) -> str:
+    if meta.issingle:
+        return "is a Single: one document, without rows"
+    if meta.istable:
+        return "is a child table: its rows belong to documents of other DocTypes"
+    return "is virtual: the database has no rows of it" if meta.is_virtual else ""
 
 
 def _of_rights(site: Site, need: Need, missing: list[str], user: str, roles: frozenset[str]) -> list[Finding]:

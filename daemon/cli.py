@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -64,15 +64,7 @@ def run(config: ConfigOption = None, log_format: FormatOption = None) -> None:
     from daemon.service import Service
 
     with _app(config, log_format) as app:
-        asked = 0
-
-        def stop(_number: int, _frame: Any) -> None:
-            nonlocal asked
-            asked += 1
-            app.stop.set()
-            if asked > 1:
-                raise KeyboardInterrupt
-
+        stop = _on_signal(app)
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         if not Service(app).run():
@@ -253,12 +245,12 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 def history(
     job: Annotated[str | None, typer.Argument(help="Only this job's runs.")] = None,
     config: ConfigOption = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Runs, at the most.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Runs, at the most.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List past runs, the newest first."""
     with _app(config, None, secrets=False) as app:
-        if job is not None and not app.state.last_run(job):
+        if job is not None and not (job.isprintable() and app.state.last_run(job)):
             app.job(job)
         runs = app.state.runs(job, limit=limit)
     _show([_run_row(run) | ({"report": run.report} if as_json else {}) for run in runs], as_json, "of_history")
@@ -336,19 +328,29 @@ def _stopping(app: App) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the run at its next step; a second one ends the process."""
     import signal
 
-    def stop(_number: int, _frame: Any) -> None:
-        if app.stop.is_set():
-            raise KeyboardInterrupt
-        app.stop.set()
-        with suppress(OSError):
-            typer.echo("stopping at the next step; again to end at once", err=True)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, _on_signal(app)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _on_signal(app: App) -> Callable[[int, Any], None]:
+    """The first signal asks for a stop, one that comes later than a second after it ends the process: timeout(1) and
+    terminals send the same signal to a process and to its group."""
+    asked: list[float] = []
+
+    def stop(_number: int, _frame: Any) -> None:
+        asked.append(app.clock.monotonic())
+        app.stop.set()
+        if asked[-1] - asked[0] > 1:
+            raise KeyboardInterrupt
+        if len(asked) == 1 and sys.stderr and sys.stderr.isatty():
+            with suppress(OSError):
+                typer.echo("stopping at the next step; again to end at once", err=True)
+
+    return stop
 
 
 @contextmanager
@@ -360,13 +362,14 @@ def _rows_file(path: Path | None, redact: Any) -> Iterator[Any]:
         yield None
         return
     try:
-        file = path.open("w", encoding="utf-8", buffering=1)
+        file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
 
     def write(outcome: Any) -> None:
         action = outcome.action
-        row = {"doctype": action.doctype, "name": action.name, "result": outcome.result.value}
+        which = {"name": action.name} if action.count == 1 else {"rows": outcome.documents, "which": action.name}
+        row = {"doctype": action.doctype, **which, "result": outcome.result.value}
         line = json.dumps(redact(row | {"why": outcome.reason or action.why}), ensure_ascii=False)
         try:
             file.write(line + "\n")

@@ -27,6 +27,8 @@ from daemon.core.settings import FilePath, JobSettings, Model, PositiveDuration,
 from daemon.errors import ConfigError, UsageError
 from daemon.schedule import Schedule
 
+LARGEST = 10 << 20
+"""Bytes of a configuration that are read."""
 VARIABLE = "FRAPPE_DAEMON_CONFIG"
 PLACES = (Path("config.toml"), Path("/etc/frappe-daemon/config.toml"))
 
@@ -191,7 +193,8 @@ def load(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            text = file.read(LARGEST).decode()
     except OSError as error:
         action = "Name another file, or copy the example config.toml there and edit it."
         raise ConfigError(f"{path}: cannot be read: {error.strerror}", action=action) from None
@@ -228,7 +231,7 @@ def _jobs(raw: Any, context: Mapping[str, Any], problems: list[str]) -> Iterator
 
 def one_job(name: str, kind: str, settings: Mapping[str, Any]) -> Job:
     """A job that the command line describes. Raises UsageError with all that is wrong."""
-    module, problems = import_module(f"daemon.jobs.{kind}{'_' if iskeyword(kind) else ''}"), list[str]()
+    module, problems = module_of(kind), list[str]()
     table = {"kind": kind, "schedule": "yearly", **settings}
     found = _validated(module.Settings, table, "", {}, problems)
     if problems:
@@ -249,6 +252,11 @@ def kinds() -> list[str]:
     return sorted(name.rstrip("_") for name in names)  # import_.py: Python keeps the word itself
 
 
+def module_of(kind: str) -> ModuleType:
+    """The module that is `kind`."""
+    return import_module(f"daemon.jobs.{kind}{'_' if iskeyword(kind) else ''}")
+
+
 def _kind(name: Any, path: str, problems: list[str]) -> ModuleType | None:
     if not isinstance(name, str):
         return None  # pydantic says so
@@ -257,7 +265,7 @@ def _kind(name: Any, path: str, problems: list[str]) -> ModuleType | None:
         hint = f"{did_you_mean(name, known)} (there are: {', '.join(known)})"
         problems.append(f'{path}.kind = "{name}": there is no such kind{hint}')
         return None
-    return import_module(f"daemon.jobs.{name}{'_' if iskeyword(name) else ''}")
+    return module_of(name)
 
 
 def _schedule(text: Any, path: str, problems: list[str]) -> Schedule | None:

@@ -149,6 +149,13 @@ class AlreadyRunning(DaemonError):
     action = "Nothing: wait until it ends; `frappe-daemon history` shows it."
 
 
+class SlotSettled(DaemonError):
+    """The slot that a run was for has been dealt with by another run."""
+
+    who = "nobody"
+    action = "Nothing."
+
+
 class Transient(SiteError):
     """The site could not do it now and says that nothing was done: the same request may be sent again."""
 

@@ -69,6 +69,8 @@ def status_of(tallies: list[Tally], error: BaseException | None) -> str:
         return STOPPED
     if error is not None:
         return FAILED
+    if tallies and all(tally.error for tally in tallies):
+        return FAILED
     if any(tally.bad or tally.error for tally in tallies):
         return SOME_FAILED
     return REFUSED if any(tally.refused for tally in tallies) else DONE

@@ -24,7 +24,7 @@ from daemon.core.kind import Part, Run
 from daemon.core.plan import Outcome, Tally
 from daemon.site.client import Site
 from daemon.state import Run as RunRecord
-from daemon.state import State
+from daemon.state import SlotMark, State
 from daemon.state.journal import Journal
 
 Item = TypeVar("Item")
@@ -211,11 +211,13 @@ class Runner:
     _seen: dict[str, Any] = field(default_factory=dict)
 
     def run(self, order: Order) -> dict[str, Any]:
-        """The report of the run, which is also kept in the state. Raises AlreadyRunning, StateError, nothing else."""
+        """The report of the run, which is also kept in the state. Raises AlreadyRunning, SlotSettled and StateError,
+        nothing else."""
         job = order.job
         # A run of this job that was killed left its record behind; `once` by cron has no start of a service to tell it.
         self.state.interrupt_unfinished(self.clock.now(), alive=lambda name: name != job.name)
         with self.state.claim(job.name) as still_claimed:
+            self._refuse_settled(order)
             started = self.clock.now()
             log = self.log.bind(job=job.name, run=order.run_id)
             record = RunRecord(
@@ -226,9 +228,20 @@ class Runner:
                 "run.started", kind=job.settings.kind, reason=order.reason, missed=order.missed, dry_run=order.dry_run
             )
             found = self.redact(self._report(order, started, still_claimed, log))
-            self.state.end_run(order.run_id, found["status"], self.clock.now(), found)
+            settles = SlotMark(job.name, order.slot, job.schedule.text) if order.slot else None
+            if found["status"] == report.STOPPED and self.stop.is_set():
+                settles = None  # the next start catches it up
+            elif (found["error"] or {}).get("kind") == "ClockSkew":
+                settles = None  # nobody knows whether the slot has come
+            self.state.end_run(order.run_id, found["status"], self.clock.now(), found, settles)
         _log_end(log, found)
         return dict(found)
+
+    def _refuse_settled(self, order: Order) -> None:
+        """Another daemon on this state may have dealt with the slot since we saw it due. Raises SlotSettled."""
+        mark = self.state.slot(order.job.name) if order.slot else None
+        if mark and order.slot and mark.slot >= order.slot and mark.schedule_text == order.job.schedule.text:
+            raise errors.SlotSettled(f"{order.job.name}: the slot {order.slot.isoformat()} was dealt with meanwhile")
 
     def _report(self, order: Order, started: datetime, still_claimed: Callable[[], None], log: Any) -> dict[str, Any]:
         """Do the run and put what became of it into words."""
@@ -283,7 +296,7 @@ class Runner:
             "error": "\n".join([*([str(error)] if error else []), *lines]),
         }
         try:
-            name = live.site.insert(self.redact(doc))["name"]
+            name = live.site.insert(self.redact(doc)).get("name")
         except errors.DaemonError as failure:
             log.warning("site.not_told", error=str(failure))
         else:
@@ -359,9 +372,11 @@ def _close(part: Part) -> None:
 
 def _log_end(log: Any, found: dict[str, Any]) -> None:
     facts = {key: found[key] for key in ("status", "seconds", "requests", "retries")} | found["counts"]
-    if error := found["error"]:
+    if (error := found["error"]) and found["status"] == report.STOPPED:
+        log.warning("run.finished", **facts, why=error["message"])
+    elif error:
         log.error("run.finished", **facts, error=error["message"], who=error["who"], action=error["action"])
     elif found["status"] == report.DONE:
         log.info("run.finished", **facts)
     else:
-        log.warning("run.finished", **facts, errors=found["errors"])
+        log.warning("run.finished", **facts, **({"errors": found["errors"]} if found["errors"] else {}))

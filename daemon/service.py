@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from daemon import errors, report
+from daemon import errors
 from daemon.runner import Order
 from daemon.schedule import Missed, Schedule
 from daemon.trigger import SlotTrigger
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LATE = timedelta(seconds=90)
 """A run that starts later than this after its slot is called a catch-up."""
+AHEAD = timedelta(days=1)
+"""A slot that was dealt with cannot lie further ahead than a clock may be set back."""
 GIVE_UP = 3
 """A slot whose run was interrupted this often, by a crash or a kill, is passed over."""
 RETRY_RUNNING = 30.0
@@ -69,11 +71,10 @@ class Service:
             app.log.warning("run.interrupted", job=run.job, run=run.id, started=run.started.isoformat())
         app.prune()
         zone = self._zone()
-        if zone is None:
-            return True
-        self._schedule(zone)
-        self._scheduler.start()
-        app.stop.wait()
+        if zone is not None:
+            self._schedule(zone)
+            self._scheduler.start()
+            app.stop.wait()
         app.log.info("daemon.stopping")
         done = self._drain()
         app.log.info("daemon.stopped", unfinished=not done)
@@ -85,7 +86,9 @@ class Service:
         while not app.stop.is_set():
             try:
                 return app.zone()
-            except (errors.SiteError, errors.Stopped) as error:
+            except errors.Stopped:
+                break
+            except errors.SiteError as error:
                 app.log.warning("site.awaited", error=str(error), who=error.who, action=error.action, wait=RETRY_SITE)
                 app.stop.wait(RETRY_SITE)
         return None
@@ -98,6 +101,10 @@ class Service:
     def _add(self, job: Job, zone: ZoneInfo) -> None:
         app, now = self.app, self.app.clock.now()
         mark = app.state.slot(job.name)
+        if mark and mark.slot > now + AHEAD:
+            app.log.warning("slot.reset", job=job.name, slot=_iso(mark.slot), why="it lies ahead: a clock was wrong")
+            app.state.reset_slot(job.name)
+            mark = None
         if mark is None or mark.schedule_text != job.schedule.text:
             app.state.settle_slot(job.name, now, job.schedule.text)
             mark = app.state.slot(job.name)
@@ -116,6 +123,8 @@ class Service:
                 missed = due(job.schedule, trigger, self._since(job), app.clock.now(), zone)
                 if missed.latest is None or not self._one(job, missed, missed.latest):
                     break
+            except errors.SlotSettled:
+                continue
             except errors.AlreadyRunning:
                 app.clock.pause(RETRY_RUNNING)  # by hand, or an earlier slot that takes long: look again after it
             except errors.DaemonError as error:
@@ -150,9 +159,10 @@ class Service:
             reason = "catch-up" if late else "slot"
             if late:
                 app.log.warning("slot.missed", job=job.name, slot=_iso(slot), missed=str(missed))
-            found = app.runner.run(Order(job, app.new_run_id(), reason, slot, missed.count if late else 0))
-            if found["status"] == report.STOPPED and app.stop.is_set():
-                return False  # the next start catches it up
+            app.runner.run(Order(job, app.new_run_id(), reason, slot, missed.count if late else 0))
+            app.prune()
+            mark = app.state.slot(job.name)
+            return mark is not None and mark.slot >= slot  # else the next start, or the next slot, catches it up
         app.state.settle_slot(job.name, slot, job.schedule.text)
         app.prune()
         return True

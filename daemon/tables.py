@@ -43,7 +43,10 @@ def _table(*columns: str, right: Sequence[str] = ()) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(
-            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in ("Run", "Job")
+            column,
+            justify="right" if column in right else "left",
+            overflow="fold",
+            no_wrap=column in ("Run (UTC)", "Job", "", "How", "Result", "Took", "Status", *right),
         )
     return table
 
@@ -70,7 +73,8 @@ def of_report(found: Mapping[str, Any]) -> Group:
         counts = part["counts"]
         failed = counts.get("failed", 0) + counts.get("refused", 0)
         about = "" if part.get("exact", True) else "≤ "
-        kept = max(counts.get("kept", 0), part.get("total", 0) - part.get("found", 0))
+        gone = counts.get("planned" if found["dry_run"] else "done", 0) + failed + counts.get("uncertain", 0)
+        kept = max(0, part["total"] - gone) if "total" in part else counts.get("kept", 0)
         table.add_row(
             part["part"], _number(part.get("total")), about + _number(part.get("found")),
             _number(counts.get("planned" if found["dry_run"] else "done", 0)), _number(kept), _number(failed),
@@ -88,6 +92,8 @@ def _result(part: Mapping[str, Any]) -> Text:
     counts = part["counts"]
     if part["refused"]:
         return _styled("refused")
+    if part["error"] and part["error"]["kind"] == "Stopped":
+        return _styled("stopped")
     if part["error"] or counts.get("failed") or counts.get("uncertain"):
         return _styled("failed" if part["error"] else "some failed")
     return _styled("done")
@@ -107,7 +113,7 @@ def _below(part: Mapping[str, Any], of_run: Mapping[str, str] | None) -> Iterabl
         who = f" ({sample['who']})" if sample.get("who") else ""
         yield Text.assemble((f"{name} {sample['name']}: ", "bold"), (sample["reason"], "red"), who)
     more = sum(part["counts"].get(key, 0) for key in ("failed", "refused", "uncertain")) - len(bad[:SHOWN])
-    if more > 0:
+    if bad and more > 0:
         yield Text(f"{name}: and {more:,} more like these")
     for note in [*part["notes"], *([part["facts"]["archive"]] if "archive" in part["facts"] else [])]:
         yield Text.assemble((f"{name}: ", "bold"), (note, "dim"))
@@ -151,17 +157,16 @@ def _moment(text: str, zone: ZoneInfo) -> str:
 
 def of_history(runs: Iterable[Mapping[str, Any]]) -> Table:
     """Runs, the newest first."""
-    table = _table("Run", "Job", "Reason", "Started (UTC)", "Took", "Status", "What")
+    table = _table("Run (UTC)", "Job", "Reason", "Took", "Status", "What")
     for run in runs:
         counts = ", ".join(f"{count:,} {key}" for key, count in run["counts"].items())
         took = _length(run["seconds"]) if run["seconds"] is not None else "-"
         dry = " (dry run)" if run["dry_run"] else ""
-        what = (run["error"] or {}).get("message") or "; ".join(filter(None, [*run["refused"], counts]))
+        what = "; ".join(filter(None, [(run["error"] or {}).get("message"), *run["refused"], counts]))
         if not what and run["status"] == "done":
             what = "nothing to do"
         table.add_row(
-            run["run"], run["job"], run["reason"] + dry, run["started"][:19].replace("T", " "), took,
-            _styled(run["status"]), what,
+            run["run"], run["job"], run["reason"] + dry, took, _styled(run["status"]), what,
         )  # fmt: skip
     return table
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shlex
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -392,3 +393,29 @@ def test_history_says_why_nothing_was_done(sandbox, daemon_for, run):
 def test_version_is_told(run):
     """For whoever reports a bug."""
     assert run("--version") == (0, "frappe-daemon 0.1.0\n", "")
+
+
+@pytest.mark.parametrize(("doctype", "says"), [("System Settings", "is a Single"), ("Has Role", "is a child table")])
+def test_check_knows_what_has_no_rows_of_its_own(doctype, says, sandbox, daemon_for, run):
+    """The operator's rule is wrong, not the site."""
+    site = daemon_for(sandbox, rules(f'doctype = "{doctype}"\nolder_than = "9d"'))
+    code, out, _ = run("check", "--json", "--config", site.file, environ=site.environ)
+    (found,) = [finding for finding in json.loads(out) if finding["level"] == "problem"]
+    assert code == 1 and says in found["what"] and found["who"] == "operator"
+
+
+def test_two_signals_at_once_are_one(site):
+    """timeout(1) and terminals send a signal to a process and to its group."""
+    command = [sys.executable, "-m", "daemon", "run", "--config", str(site.file)]
+    with subprocess.Popen(command, env=os.environ | site.environ, stderr=subprocess.PIPE) as service:
+        next(line for line in service.stderr if b"job.scheduled" in line)
+        service.send_signal(signal.SIGTERM)
+        service.send_signal(signal.SIGTERM)
+        assert b"daemon.stopped" in service.stderr.read()
+    assert service.returncode == 0
+
+
+def test_a_very_long_history_and_odd_names_are_usage_errors(site, run):
+    """Not a traceback, and not the database's fault."""
+    assert run("history", "-n", "9" * 20, "--config", site.file)[0] == 2
+    assert run("history", "\udcff", "--config", site.file)[0] == 2

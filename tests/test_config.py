@@ -152,7 +152,7 @@ def test_an_unknown_kind_lists_those_there_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", config.kinds())
 def test_every_kind_has_what_the_runner_asks_for(module: str) -> None:
     """Its file in daemon/jobs/ is all that makes it a kind."""
-    kind = config.import_module(f"daemon.jobs.{module}")
+    kind = config.module_of(module)
     assert {"Settings", "needs", "parts"} <= set(dir(kind))
     assert issubclass(kind.Settings, config.JobSettings)
 

@@ -138,7 +138,7 @@ def test_errors_are_written_to_the_sites_error_log_where_wanted(sandbox, daemon_
     bad = f'doctype = "Nonsense"\n{OLD}'
     daemon_for(sandbox, rules(bad, job="report_errors_to_site = true")).once()
     (row,) = sandbox.rows("Error Log", {"method": ["like", "frappe-daemon%"]})
-    assert row["method"] == "frappe-daemon: job some failed" and "Nonsense" in row["error"]
+    assert row["method"] == "frappe-daemon: job failed" and "Nonsense" in row["error"]
     daemon_for(sandbox, rules(ERRORS, job="report_errors_to_site = true")).once()
     assert sandbox.count("Error Log", {"method": ["like", "frappe-daemon%"]}) == 1
 

@@ -174,3 +174,45 @@ def test_the_process_catches_up_stops_and_says_so(sandbox, daemon_for):
     assert {"daemon.started", "job.scheduled", "slot.missed", "daemon.stopping"} <= {event["event"] for event in events}
     (run,) = site.app.state.runs("job")
     assert run.reason == "catch-up" and sandbox.count("Error Log") == 1
+
+
+def test_a_clock_that_was_once_ahead_stops_no_job(daily, capsys):
+    """A slot that was dealt with in 2096 is forgotten, with a warning, once the clock is right again."""
+    daily.clock.moment = now_at(0)
+    job = daily.app.job("job")
+    daily.app.state.settle_slot("job", now_at(0) + timedelta(days=25000), job.schedule.text)
+    Service(daily.app)._add(job, ZONE)
+    assert daily.app.state.slot("job").slot <= daily.clock.now()
+    assert "slot.reset" in capsys.readouterr().err
+
+
+def test_clocks_that_disagree_leave_the_slot_for_later(daily, monkeypatch):
+    """Nobody knows then whether its time has come."""
+    monkeypatch.setattr("daemon.runner.LARGEST_SKEW", timedelta(hours=1))
+    service, work = service_at(daily, now_at(0) + timedelta(days=900), now_at(0) + timedelta(days=899))
+    service._work_off(*work)
+    assert daily.app.state.slot("job").slot == now_at(0) + timedelta(days=899)
+
+
+def test_a_slot_that_another_daemon_dealt_with_is_not_run_again(daily):
+    """Between seeing it due and getting the claim, somebody else may have run it to its end."""
+    service, work = service_at(daily, now_at(0), now_at(0) - timedelta(hours=3))
+    slot = now_at(0).replace(second=0)
+    claim = daily.app.state.claim
+
+    def late(name):
+        daily.app.state.settle_slot("job", slot, work[0].schedule.text)
+        return claim(name)
+
+    daily.app.state.claim = late
+    service._work_off(*work)
+    assert daily.app.state.runs("job") == []
+
+
+def test_the_end_of_a_run_and_its_slot_are_written_in_one(daily, monkeypatch):
+    """A kill right after it leaves nothing to be made up for."""
+    service, work = service_at(daily, now_at(0), now_at(0) - timedelta(hours=3))
+    monkeypatch.setattr(daily.app, "prune", lambda: (_ for _ in ()).throw(SystemExit("killed")))
+    with pytest.raises(SystemExit):
+        service._work_off(*work)
+    assert daily.app.state.slot("job").slot == now_at(0).replace(second=0)

@@ -57,7 +57,8 @@ class Rule:
             for condition in self.filters
             if condition[-2] in ("between", "timespan") and (len(condition) == 3 or condition[0] == self.doctype)
         ]
-        return tuple(dict.fromkeys((*([self.date_field] if self.cutoff or self.older_than else []), *ranged)))
+        counted = bool(self.cutoff or self.older_than or self.keep_latest)
+        return tuple(dict.fromkeys((*([self.date_field] if counted else []), *ranged)))
 
     @property
     def joins(self) -> bool:

@@ -121,6 +121,15 @@ OPERATORS = (
 """Operators of filters that versions 14 to 16 share (frappe/model/db_query.py)."""
 
 
+TIMESPANS = (
+    "today", "yesterday", "tomorrow",
+    "last week", "last month", "last quarter", "last 6 months", "last year",
+    "this week", "this month", "this quarter", "this year",
+    "next week", "next month", "next quarter", "next 6 months", "next year",
+)  # fmt: skip
+"""Those of frappe/utils/data.py:get_timespan_date_range that versions 14 to 16 share; another one matches every row."""
+
+
 def _conditions(value: Any) -> Any:
     """Filters as a list of [field, operator, value] or [DocType, field, operator, value]."""
     if isinstance(value, dict):
@@ -147,6 +156,9 @@ def _check_value(operator: str, value: Any) -> None:
         raise ValueError(f'"between" takes two dates, such as ["2026-01-01", "2026-01-31"], not {value!r}')
     if operator == "is" and value not in ("set", "not set"):
         raise ValueError(f'"is" takes "set" or "not set", not {value!r}')
+    if operator == "timespan" and value not in TIMESPANS:
+        hint = did_you_mean(str(value), TIMESPANS) or f"; there are: {', '.join(TIMESPANS)}"
+        raise ValueError(f"{value!r} is no span of time{hint}")
     if operator in ("in", "not in") and not (isinstance(value, list | str) and value):
         raise ValueError(f'"{operator}" takes a list of values, not {value!r}')
 
@@ -165,6 +177,14 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
+
+def _field_name(value: str) -> str:
+    if not value.isidentifier():
+        raise ValueError(f"{value!r} is no field's name")
+    return value
+
+
+FieldName = Annotated[str, AfterValidator(_field_name)]
 
 Conditions = Annotated[list[list[Any]], BeforeValidator(_conditions)]
 

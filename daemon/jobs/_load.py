@@ -4,12 +4,12 @@ A batch is looked up by key, written down, sent, and looked up again wherever a 
 one that was killed. `insert_many` is all or nothing, so a batch that the site refuses is asked for again in pieces,
 until the rows that it will not have stand alone with the site's own words.
 
-Threads may share a `Loader`; each batch is settled by one.
+Threads may share a `Loader`; each batch is settled by one. What they share beyond it are an estimate and a memory of
+names, where one that overtakes another does no harm.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -133,7 +133,6 @@ class Loader:
         self._links: dict[tuple[str, int], bool] = {}
         self._unseen: set[str] = set()
         """DocTypes whose documents this user may not list; the site judges links to them."""
-        self._counting = threading.Lock()
 
     def settle(self, batch: Batch) -> tuple[Batch, list[Fate]]:
         """Do all that the batch asks for; in a dry run, look what would be done. Raises what ends the whole import."""
@@ -166,8 +165,7 @@ class Loader:
             if earlier is not None:
                 places = self._outlast(work, places, datetime.fromisoformat(earlier["sent"]))
             self._create(work, places, earlier is not None)
-            with self._counting:
-                self.pace.took(number, (self._run.now() - begun).total_seconds(), work.refused)
+            self.pace.took(number, (self._run.now() - begun).total_seconds(), work.refused)
         self._submit(work)
         self._update(work)
 
@@ -323,10 +321,9 @@ class Loader:
             self._unseen.add(doctype)
             return
         there = {key_digest([row["name"]]) for row in rows}
-        with self._counting:
-            if len(self._links) > LINKS_KEPT:
-                self._links.clear()
-            self._links.update({(doctype, digest): digest in there for digest in values})
+        if len(self._links) > LINKS_KEPT:
+            self._links.clear()
+        self._links.update({(doctype, digest): digest in there for digest in values})
 
     # Sending
 

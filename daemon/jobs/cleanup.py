@@ -34,18 +34,21 @@ from daemon.core.settings import (
     Conditions,
     DirectoryPath,
     Duration,
+    FieldName,
     GuardSettings,
     JobSettings,
     Model,
     PositiveDuration,
 )
 from daemon.errors import (
+    DaemonError,
     Invalid,
     NotConfigured,
     NotFound,
     NothingRemovable,
     NotPermitted,
     OutcomeUnknown,
+    ServerBug,
     SiteError,
     StaleDocument,
     Transient,
@@ -70,13 +73,13 @@ class RuleSettings(Model):
 
     doctype: Annotated[str, Field(min_length=1)]
     older_than: Annotated[Duration, AfterValidator(_older_than)] | None = None
-    date_field: str = "creation"
+    date_field: FieldName = "creation"
     """What the age is counted from."""
     filters: Conditions = Field(default_factory=list)
     """Only rows that match all of these."""
     keep_latest: Annotated[int, Field(ge=1)] | None = None
     """The newest of each group stay, whatever their age."""
-    group_by: list[str] = Field(default_factory=list)
+    group_by: list[FieldName] = Field(default_factory=list)
     limit: Annotated[int, Field(ge=1)] | None = None
     """Rows a run, at the most; the next run goes on behind them."""
     time_box: PositiveDuration | None = None
@@ -154,7 +157,7 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:
         if forced or (rule.server_side and rule.strategy == "auto" and coverable and dated):
             yield Need(rule.doctype, fields, dates, ("read",))
             otherwise = None if forced else by_rows
-            yield Need("Log Settings", rights=("read", "write"), otherwise=otherwise)
+            yield Need("Log Settings", rights=("read", "write"), rows=False, otherwise=otherwise)
         else:
             yield by_rows
 
@@ -308,16 +311,18 @@ class RulePart(Part):
         """Raises Invalid and NotFound with the operator to act: it is the rule that names what the site lacks."""
         try:
             return self._count()
-        except (Invalid, NotFound) as error:
+        except (Invalid, NotFound, ServerBug) as error:
             error.who, error.action = "operator", "Correct DocType and fields of the rule; `frappe-daemon check` helps."
             raise
 
     def _count(self) -> Census:
         settings = self.settings
-        if settings.older_than is not None:
-            self._rule = settings.as_rule(self._site.text(self._run.started - settings.older_than))
         if wrong := self._site.no_dates(self.doctype, self._rule.dates):
-            raise Invalid(f"{self.doctype}.{wrong[0]} is no date, so nothing can be older than, or between, by it")
+            raise Invalid(f"{self.doctype}.{wrong[0]} is no date, so nothing can be older or newer, or between, by it")
+        if settings.older_than is not None:
+            cutoff = self._site.bound(self._run.started - settings.older_than)
+            # The site cuts what it compares with a date down to one (model/db_query.py), and so must the sieve.
+            self._rule = settings.as_rule(cutoff[:10] if self._by_days() else cutoff)
         total = self._site.count(self.doctype)
         matching = self._site.count(self.doctype, self._rule.candidates)
         self._server_job = self._choose() if matching else None
@@ -328,6 +333,10 @@ class RulePart(Part):
         census = Census(total, matching, min(matching, settings.limit or matching), exact=not self._rule.keep_latest)
         uncertain = not census.exact and self.guard.verdict(census)
         return self._exact(census) if uncertain or self._rule.joins else census
+
+    def _by_days(self) -> bool:
+        field = self.settings.date_field
+        return field not in ("creation", "modified") and self._site.meta(self.doctype).columns.get(field) == "Date"
 
     def _exact(self, census: Census) -> Census:
         """Only a look at the rows tells how many go with `keep_latest`, where the guard is about to refuse by an upper
@@ -375,37 +384,46 @@ class RulePart(Part):
             yield [Action("delete", rule.doctype, f"rows {rule.why}", rule.why, census.matching)]
             if self._run.dry_run:
                 self.clean_up.foretell()
+                if (more := self._within_skew - census.matching) > 0:
+                    text = "rows that are younger by up to 26 hours may go too: the site goes by its database's clock"
+                    self.tally.note(f"up to {more:,} {text}")
                 return
         if not self.on_site:
             yield from self._plan_rows()
 
     def _plan_rows(self) -> Iterator[list[Action]]:
-        """Rows page by page. Ended by `limit` or `time_box`, the next run goes on behind the last row dealt with."""
+        """Rows page by page. Ended by a bound, the next run goes on behind the last row dealt with."""
         settings, sieve, begun = self.settings, Sieve(self._rule), self._run.now()
-        left = settings.limit
+        assert self.tally.census
+        left = self.tally.census.planned  # never more than the guard has judged, whatever the list holds
         for page in self._rounds(self._recalled()):
-            if spent := self._spent(left, begun):  # said only where rows are left over
-                return self.tally.note(spent)
             actions = [action for row in page if (action := self._action(row, sieve))]
             going = sum(action.verb == "delete" for action in actions)
+            ended = left or going or (settings.limit and not self._run.explain)
+            if ended and (spent := self._spent(left, begun)):  # said only where rows are left over
+                return self.tally.note(spent)
             last = page[-1]
-            surplus = left is not None and going > left
-            if left is not None and surplus:
+            surplus = going > left
+            if surplus:
                 actions = _first_deletes(actions, left)
                 last = next(row for row in page if row["name"] == actions[-1].name)
             yield actions
             self._after = resume_key(self._rule, last)
-            left = None if left is None else left - min(going, left)
+            left -= min(going, left)
             if surplus:
                 return self.tally.note(self._spent(left, begun))
         self._after = None
         return None
 
-    def _spent(self, left: int | None, begun: datetime) -> str:
+    def _spent(self, left: int, begun: datetime) -> str:
         """Which bound on one run is used up, as a sentence, or ""."""
-        settings = self.settings
+        settings, census = self.settings, self.tally.census
+        if left == 0 and settings.limit and census and census.planned == settings.limit:
+            rest = census.matching - census.planned
+            about = "" if census.exact else "at most "
+            return f"the limit of {settings.limit:,} rows a run is used up; {about}{rest:,} wait for the next runs"
         if left == 0:
-            return f"the limit of {settings.limit:,} rows a run is used up; the next run goes on"
+            return "more rows match than were counted before; the next run counts and judges them"
         if settings.time_box and self._run.now() - begun >= settings.time_box:
             return f"the time box of {format_duration(settings.time_box)} is used up; the next run goes on from there"
         return ""
@@ -485,7 +503,13 @@ class RulePart(Part):
             docs = self._site.whole(self._rule.doctype, names)
             self._archive.write(docs)
             names = [doc["name"] for doc in docs]  # what is not in the archive went by other hands
-        stayed = self._removed(names)
+        try:
+            stayed = self._removed(names)
+        except NothingRemovable:
+            raise
+        except DaemonError:
+            yield from self._gone_already(going)
+            raise
         for name, action in going.items():
             error = stayed.get(name)
             if error is None:
@@ -494,6 +518,17 @@ class RulePart(Part):
                 lost = isinstance(error, OutcomeUnknown)
                 yield Outcome(action, Result.UNCERTAIN if lost else Result.FAILED, str(error), error.kind, error.who)
 
+    def _gone_already(self, going: Mapping[str | int, Action]) -> Iterator[Outcome]:
+        """A page that ended in an error: which of its rows went before it. The others wait for the next run."""
+        try:
+            there = set(self._site.present(self.doctype, list(going), self._rule.candidates))
+        except DaemonError as error:
+            for action in going.values():
+                why = "asked for, and then the site could not be asked what became of it; the next run looks"
+                yield Outcome(action, Result.UNCERTAIN, why, error.kind, error.who)
+            return
+        yield from (Outcome(action, Result.DONE) for name, action in going.items() if name not in there)
+
     def _removed(self, names: Sequence[str | int]) -> Mapping[str | int, SiteError]:
         """Why each of `names` that is still there stayed. Raises NothingRemovable, saying who may."""
         try:
@@ -501,7 +536,7 @@ class RulePart(Part):
         except NothingRemovable as error:
             self.tally.counts[Result.FAILED] += len(names)
             if self.doctype in ONLY_ADMINISTRATOR:
-                error.action = "Use Administrator's API key for this job, or take the rule out."
+                error.who, error.action = "operator", "Use Administrator's API key for this job, or take the rule out."
             raise
 
     # After the last batch

@@ -42,7 +42,7 @@ def remove(
     left, stalled, grouped = list(names), 0, True
     while True:
         told, lost = _ask_all(site, doctype, left, each, grouped)
-        before, left = left, _present(site, doctype, left, where)
+        before, left = left, present(site, doctype, left, where)
         if not left:
             return {}
         stuck = len(left) == len(before)
@@ -57,7 +57,7 @@ def remove(
             cause = reasons[left[0]]
             raise errors.NothingRemovable(f"none of {len(names):,} rows could be deleted: {cause}", cause)
         said_gone = [name for name in left if name not in reasons]
-        for name in _present(site, doctype, said_gone, where) if said_gone else ():
+        for name in present(site, doctype, said_gone, where) if said_gone else ():
             reasons[name] = errors.Invalid(f"{doctype} {name}: the site said that it was deleted, but it is there")
         if not reasons or (len(reasons) == len(left) and not grouped):
             return reasons
@@ -101,7 +101,7 @@ def _cut(names: Sequence[Name], size: int) -> Iterator[Sequence[Name]]:
     return (names[start : start + size] for start in range(0, len(names), size))
 
 
-def _present(site: Site, doctype: str, names: Sequence[Name], where: Sequence[Sequence[Any]]) -> list[Name]:
+def present(site: Site, doctype: str, names: Sequence[Name], where: Sequence[Sequence[Any]]) -> list[Name]:
     """Those of `names` that are there and may go. Without a limit: a condition on child rows repeats a document for
     each of them. Never a name that was not asked for, whatever the reply holds."""
     conditions = [*where, ["name", "in", list(names)]]

@@ -18,7 +18,7 @@ from frappeclient.frappeclient import FrappeClient
 
 from daemon import errors
 from daemon.core.doctype import DocType
-from daemon.site.bulk import Each, remove
+from daemon.site.bulk import Each, present, remove
 from daemon.site.clock import SiteClock
 from daemon.site.dialect import Dialect
 from daemon.site.logs import LogSettings
@@ -157,12 +157,16 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         return self.get_api("frappe.client.get_value", params)
 
     def count(self, doctype: str, filters: Filters | None = None) -> int:
-        """Documents that match; `dialect.count_method` says by whose permissions."""
-        payload = {"doctype": doctype, "filters": conditions(filters)}
-        method = self.dialect.count_method(doctype)
-        found = self._post(method, payload, Safety.READ)
-        if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-            raise _unlike("a count", found, f"POST /api/method/{method}")
+        """Documents that match, as a list of them would hold them for this user."""
+        method = "frappe.desk.reportview.get_count"
+        if self.dialect.counts(doctype):
+            found = self._post(method, {"doctype": doctype, "filters": conditions(filters)}, Safety.READ)
+        else:
+            method = f"count of {doctype}"
+            rows = self.get_list(doctype, [self.dialect.aggregate("count", "name", "number")], filters, 0, 1)
+            found = rows[0].get("number") if rows else None
+        if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < 2**63:
+            raise _unlike("a count", found, method)
         return found
 
     def get_api(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
@@ -224,7 +228,11 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         if self.dialect.v2_bulk:
             path = f"/api/v2/document/{quoted(doctype)}/bulk_delete"
             answer = value_of(self.transport.send("POST", path, payload={"names": list(names)}, safety=Safety.ONCE))
-            return {item["name"]: plain(str(item.get("error") or "")) for item in answer.get("failed", ())}
+            failed = answer.get("failed") if isinstance(answer, dict) else None  # a new listing tells, too
+            items = [
+                item for item in failed or () if isinstance(item, dict) and isinstance(item.get("name"), str | int)
+            ]
+            return {item["name"]: plain(str(item.get("error") or "")) for item in items}
         payload = {"doctype": doctype, "items": encode(list(names)).decode()}
         self._post("frappe.desk.reportview.delete_items", payload)
         return {}
@@ -288,6 +296,10 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         """Delete some hundreds of documents and say why each one that stayed stayed: see daemon.site.bulk."""
         return remove(self, doctype, names, where, each)
 
+    def present(self, doctype: str, names: Sequence[str | int], where: Sequence[Sequence[Any]]) -> list[str | int]:
+        """Those of `names` that are there and meet `where`."""
+        return present(self, doctype, names, where)
+
     def whole(self, doctype: str, names: Sequence[str | int]) -> list[Doc]:
         """The documents of these names with their child rows, in one request and one more for each child table."""
         where: list[list[Any]] = [["name", "in", list(names)]]
@@ -296,9 +308,9 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
             where = [["parent", "in", list(names)], ["parenttype", "=", doctype], ["parentfield", "=", field]]
             rows: dict[Any, list[Doc]] = {}
             for row in self.get_list(child, ["*"], where, order_by="parent asc, idx asc", parent=doctype):
-                rows.setdefault(row["parent"], []).append(row)
+                rows.setdefault(row.get("parent"), []).append(row)
             for doc in found:
-                doc[field] = rows.get(doc["name"], [])
+                doc[field] = rows.get(doc.get("name"), [])
         return found
 
     # What the site is
@@ -356,6 +368,10 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
     def text(self, moment: datetime) -> str:
         """An aware moment as the site writes it."""
         return self.clock.text(moment)
+
+    def bound(self, moment: datetime) -> str:
+        """An aware moment as a text that nothing stamped since then lies before."""
+        return self.clock.bound(moment)
 
     def meta(self, doctype: str) -> DocType:
         """The DocType's fields and permissions, custom ones merged in. Raises NotFound where it does not exist."""

@@ -93,15 +93,14 @@ class Dialect:
             known.update(("OAuth Bearer Token", "API Request Log"))
         return frozenset(known)
 
-    def count_method(self, doctype: str) -> str:
-        """What counts documents of `doctype`, by the permissions of who asks where that can be had.
+    def counts(self, doctype: str) -> bool:
+        """desk/reportview.py:get_count answers for `doctype`.
 
-        desk/reportview.py:get_count, which 14 and 15 refuse where a word of SQL is in the DocType's name, as in Deleted
-        Document (model/db_query.py:sanitize_fields); client.py:get_count then, which on these looks at no permission.
+        14 and 15 refuse it where a word of SQL is in the DocType's name, as in Deleted Document
+        (model/db_query.py:sanitize_fields). client.py:get_count is no way out: it takes empty fields for no match where
+        a list takes them for less than anything.
         """
-        if self.major < 16 and any(word in doctype.lower() for word in _SQL_WORDS):
-            return "frappe.client.get_count"
-        return "frappe.desk.reportview.get_count"
+        return self.major >= 16 or not any(word in doctype.lower() for word in _SQL_WORDS)
 
     @property
     def desk(self) -> str:

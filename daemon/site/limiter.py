@@ -47,6 +47,11 @@ class Limiter:
         """Requests that may be under way now."""
         return max(1, int(self._limit))
 
+    @property
+    def rest(self) -> float:
+        """Seconds for which the site wants no request."""
+        return max(0.0, self._held_until - self._clock())
+
     @contextmanager
     def slot(self, pause: Callable[[float], None]) -> Iterator[None]:
         """Wait for a place, and by `pause`, which may raise, for the end of a rest that the site asked for."""

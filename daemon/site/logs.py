@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from daemon.errors import NotFrappe
 from daemon.site.transport import Safety, encode
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class LogSettings:
     def job(self) -> CleanUpJob | None:
         """The clean-up job, or None where this user cannot see it or the site has none."""
         rows = self._site.get_list("Scheduled Job Type", ["name", "stopped"], {"method": METHOD}, 0, 1)
-        return CleanUpJob(rows[0]["name"], bool(rows[0].get("stopped"))) if rows else None
+        return CleanUpJob(str(rows[0].get("name")), bool(rows[0].get("stopped"))) if rows else None
 
     def preview(self, wanted: Mapping[str, int], at_least: Mapping[str, int]) -> Change:
         """What `apply` would change, without the defaults that a first saving adds."""
@@ -78,7 +79,7 @@ class LogSettings:
 
         Asking twice is harmless: a job that waits in the queue is not queued again. Pauses grow from 0.2 s to 5 s.
         """
-        before = {row["name"] for row in self._logs(job)}
+        before = {row.get("name") for row in self._logs(job)}
         call = {"doc": encode({"name": job.name}).decode()}
         method = "frappe.core.doctype.scheduled_job_type.scheduled_job_type.execute_event"
         self._site.post_api(method, call, safety=Safety.REPEATABLE)
@@ -87,7 +88,7 @@ class LogSettings:
             pause(wait)
             wait = min(5.0, wait * 1.5)
             for row in self._logs(job):
-                if row["name"] not in before and row["status"] in ("Complete", "Failed"):
+                if row.get("name") not in before and row.get("status") in ("Complete", "Failed"):
                     details = str(row.get("details") or "").strip().splitlines()
                     return "Complete" if row["status"] == "Complete" else f"Failed: {details[-1] if details else ''}"
         return ""
@@ -104,7 +105,10 @@ class LogSettings:
 
 
 def _days(doc: Mapping[str, Any]) -> dict[str, int]:
-    return {str(row["ref_doctype"]): int(row.get("days") or 0) for row in doc.get("logs_to_clear") or ()}
+    try:
+        return {str(row["ref_doctype"]): int(row.get("days") or 0) for row in doc.get("logs_to_clear") or ()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise NotFrappe("the site's Log Settings have another shape than Frappe's") from None
 
 
 def _target(now: Mapping[str, int], wanted: Mapping[str, int], at_least: Mapping[str, int]) -> dict[str, int]:

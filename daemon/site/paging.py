@@ -108,6 +108,8 @@ def _key_of(rows: Sequence[Row], columns: Sequence[Column], page_length: int) ->
     """The key of the last one. Raises NotFrappe where `rows` are no page."""
     if len(rows) > page_length:
         raise NotFrappe(f"the site sends {len(rows):,} rows where {page_length:,} at the most were asked for")
+    if not all(isinstance(row.get("name"), str | int) for row in rows):
+        raise NotFrappe("the site sends rows without a name")
     try:
         return {column.field: rows[-1][column.field] for column in columns}
     except KeyError as missing:

@@ -54,6 +54,9 @@ _BY_STATUS: dict[int, type[errors.SiteError]] = {
 CONNECTION_LOST = frozenset({"OperationalError", "InternalError", "InterfaceError", "ConnectionError"})
 """The site lost its database or Redis while it worked: a write may or may not have been committed before."""
 
+_BAD_SQL = re.compile(r"\((?:10(?:52|54|64)|1146|1305)\b|Unknown column|no such (?:column|table)")
+"""What MariaDB says of a statement that it will never take, under the same class as a connection that was lost."""
+
 _GATEWAY = frozenset({502, 504})
 """A proxy gave up on the site's worker, which may still commit (nginx read time-out, gunicorn `-t`)."""
 
@@ -108,7 +111,9 @@ def fault_of(reply: Reply, request: str, *, reading: bool) -> errors.SiteError |
     exc_type = exc_type_of(body)
     said = message_of(body) or ("the API key or secret is not accepted" if status == 401 else "no message")
     facts: dict[str, Any] = {"status": status, "exc_type": exc_type, "request": request}
-    if exc_type in CONNECTION_LOST or (status in _GATEWAY and exc_type not in _BY_EXC_TYPE):
+    if (exc_type in CONNECTION_LOST and not _BAD_SQL.search(said)) or (
+        status in _GATEWAY and exc_type not in _BY_EXC_TYPE
+    ):
         return _open(f"{request}: the site lost its database or queue: {said}", reading=reading, **facts)
     fallback = errors.ServerBug if status >= 500 else errors.Invalid
     kind = _BY_EXC_TYPE.get(exc_type) or _BY_STATUS.get(status) or fallback
@@ -206,10 +211,12 @@ def _one_message(item: Any) -> str:
 
 
 _BREAK = re.compile(r"<\s*(?:br|/p|/li|/div|/tr|/h\d)\b[^>]*>", re.IGNORECASE)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What would move a terminal's cursor or turn its text around."""
 _TAG = re.compile(r"<[^>]*>")
 
 
 def plain(text: str) -> str:
     """HTML as one line of text, at most 500 characters."""
-    line = " ".join(html.unescape(_TAG.sub("", _BREAK.sub(" ", text))).split())
+    line = " ".join(_CONTROL.sub(" ", html.unescape(_TAG.sub("", _BREAK.sub(" ", text)))).split())
     return line if len(line) <= 500 else line[:499] + "…"

@@ -30,7 +30,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from daemon import errors
 from daemon.core.clock import Clock
-from daemon.site.limiter import Limiter
+from daemon.site.limiter import LONGEST_HOLD, Limiter
 from daemon.site.replies import Reply, fault_of
 
 
@@ -50,6 +50,8 @@ class Retry:
     total: float = 120.0
     first_wait: float = 0.5
     longest_wait: float = 30.0
+    longest_rest: float = LONGEST_HOLD
+    """How long a rest that the site asked for by its rate limit is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Timeouts:
         return self.read + self.write
 
 
+SHORTEST_SECRET = 6
+"""Characters of a secret that is struck out of errors; a shorter one is a piece of innocent words."""
 PROMPT = 1.0
 """Seconds after which a reply that is still coming is left where the run was asked to stop."""
 LARGEST_REPLY = 128 << 20
@@ -118,6 +122,8 @@ def tls_context(*, verify: bool, ca_file: Path | None) -> ssl.SSLContext:
     """The machine's certificate authorities and, where named, one more. Raises ConfigError for an unusable file."""
     context = ssl.create_default_context()
     if ca_file is not None:
+        if ca_file.exists() and not ca_file.is_file():  # a pipe could be waited for for ever
+            raise errors.ConfigError(f'site.ca_file = "{ca_file}" cannot be used: it is no file')
         try:
             context.load_verify_locations(cafile=str(ca_file))
         except (OSError, ssl.SSLError) as error:
@@ -173,6 +179,8 @@ class Transport:
         self.http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._limiter, self._clock, self._note = limiter, clock, note
         self._rng = rng or random.Random()
+        basic = headers["Authorization"].removeprefix("Basic ")
+        self._secrets = [text.encode() for text in (secret, basic) if len(text) >= SHORTEST_SECRET]
         self._patience = retry
         self._longest_reply = timeouts.reply
         self._counting = threading.Lock()
@@ -227,6 +235,11 @@ class Transport:
         """Send once and judge the reply. Raises as `send` does."""
         if self._down:
             raise errors.SiteDown(f"{call}: not sent, since the site is down: {self._down}", request=str(call))
+        if (rest := self._limiter.rest) > self._patience.longest_rest:
+            said = f"{call}: not sent, since the site's rate limit is used up for the next {rest:.0f} s"
+            raise errors.Throttled(said, request=str(call), retry_after=rest)
+        if rest > PROMPT:
+            self._note("request.held", request=str(call), wait=round(rest, 1))
         with self._limiter.slot(self._clock.pause):
             started = self._clock.monotonic()
             with self._counting:
@@ -275,6 +288,9 @@ class Transport:
                 if passed > PROMPT and call.safety is Safety.READ:
                     self._clock.pause(0)  # a stop need not wait for what changes nothing
             headers = response.headers
+            if not response.is_success:  # an error may echo what it was sent, and is cut short before it is shown
+                for secret in self._secrets:
+                    content = content.replace(secret, b"********")
             return Reply(
                 response.status_code,
                 headers.get("content-type", ""),
@@ -370,7 +386,11 @@ _JSON = {"Content-Type": "application/json"}
 
 def encode(payload: Any) -> bytes:
     """`payload` as JSON; dates, times and decimals as Frappe writes them. Raises TypeError for what has no form."""
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"), default=_frappe_text).encode()
+    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), default=_frappe_text)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can say and UTF-8 cannot
+        return json.dumps(payload, separators=(",", ":"), default=_frappe_text).encode()
 
 
 def _frappe_text(value: Any) -> str:

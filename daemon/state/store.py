@@ -131,8 +131,13 @@ class State:
         with self._writing() as connection:
             connection.execute(insert(runs).values(values | {"status": RUNNING, "ended": None}))
 
-    def end_run(self, run_id: str, status: str, ended: datetime, report: dict[str, Any]) -> None:
-        """Write down how a run ended. Raises StateError for an unknown run, ValueError for an unknown status."""
+    def end_run(
+        self, run_id: str, status: str, ended: datetime, report: dict[str, Any], settles: SlotMark | None = None
+    ) -> None:
+        """Write down how a run ended and, in one, that it has dealt with a slot.
+
+        Raises StateError for an unknown run, ValueError for an unknown status.
+        """
         if status not in FINISHED:
             raise ValueError(f"a run ends as one of {FINISHED}, not as {status!r}")
         with self._writing() as connection:
@@ -140,6 +145,8 @@ class State:
             if not connection.execute(change).rowcount:
                 what = f"the state database {self._path} does not know run {run_id}: it was replaced while that went on"
                 raise StateError(what)
+            if settles:
+                _settle(connection, settles)
 
     def runs(self, job: str | None = None, limit: int = 50) -> list[Run]:
         """The latest runs, dry ones too, the newest first."""
@@ -211,13 +218,12 @@ class State:
         not miss years of slots.
         """
         with self._writing() as connection:
-            change = update(slots).where(slots.c.job == job).values(slot=slot, schedule_text=schedule_text)
-            ahead = or_(slots.c.slot < slot, slots.c.schedule_text != schedule_text)
-            known = connection.scalar(select(slots.c.job).where(slots.c.job == job))
-            if known:
-                connection.execute(change.where(ahead))
-            else:
-                connection.execute(insert(slots).values(job=job, slot=slot, schedule_text=schedule_text))
+            _settle(connection, SlotMark(job, slot, schedule_text))
+
+    def reset_slot(self, job: str) -> None:
+        """Forget how far the schedule of `job` has been dealt with."""
+        with self._writing() as connection:
+            connection.execute(delete(slots).where(slots.c.job == job))
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
@@ -265,6 +271,15 @@ class State:
         with self._writing() as connection:
             if not connection.execute(update(sites).where(sites.c.url == url).values(facts=facts)).rowcount:
                 connection.execute(insert(sites).values(url=url, facts=facts))
+
+
+def _settle(connection: Connection, mark: SlotMark) -> None:
+    change = update(slots).where(slots.c.job == mark.job).values(slot=mark.slot, schedule_text=mark.schedule_text)
+    ahead = or_(slots.c.slot < mark.slot, slots.c.schedule_text != mark.schedule_text)
+    if connection.scalar(select(slots.c.job).where(slots.c.job == mark.job)):
+        connection.execute(change.where(ahead))
+    else:
+        connection.execute(insert(slots).values(job=mark.job, slot=mark.slot, schedule_text=mark.schedule_text))
 
 
 def _unfinished() -> Select[Any]:

@@ -124,14 +124,18 @@ def test_a_refusal_shows_what_right_looks_like(toml: str, sentence: str) -> None
 @given(st.sampled_from(OPERATORS))
 def test_every_operator_is_accepted(operator: str) -> None:
     """Those that versions 14 to 16 share."""
-    value = {"between": ["x", "y"], "is": "set"}.get(operator, "x")
+    value = {"between": ["x", "y"], "is": "set", "timespan": "last year"}.get(operator, "x")
     assert Section(filters=[["a", operator.upper(), value]]).filters == [["a", operator, value]]
 
 
-@pytest.mark.parametrize("wrong", [("between", "x"), ("between", ["a"]), ("is", "x"), ("in", []), ("not in", 3)])
+@pytest.mark.parametrize(
+    "wrong",
+    [("between", "x"), ("between", ["a"]), ("is", "x"), ("in", []), ("not in", 3),
+     ("timespan", "last yaer"), ("timespan", 7), ("timespan", ["last year"])],
+)  # fmt: skip
 def test_a_value_that_its_operator_cannot_take_is_refused(wrong: tuple[str, Any]) -> None:
     """Frappe would make SQL of another meaning of it."""
-    with pytest.raises(ValidationError, match="takes"):
+    with pytest.raises(ValidationError, match=r"takes|is no span of time"):
         Section(filters=[["a", *wrong]])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -505,3 +506,61 @@ def test_two_rules_for_one_doctype_have_an_archive_each(sandbox, daemon_for, tmp
              for status in ("Open", "Closed")]  # fmt: skip
     report = daemon_for(sandbox, rules(*lines)).once()
     assert report["counts"] == {"done": 4} and len(list((tmp_path / "a").iterdir())) == 2
+
+
+def test_no_more_rows_go_than_were_counted_and_judged(sandbox, daemon_for, monkeypatch):
+    """Whatever a list holds beyond the count that the guard saw waits until a later run has counted and judged it."""
+    errors(sandbox, 250)
+    monkeypatch.setattr(Site, "count", lambda self, doctype, filters=None: 5 if filters else 253)
+    report = daemon_for(sandbox, rules(BY_ROWS + "\nguard = { max_rows = 10 }")).once()
+    assert report["counts"]["done"] == 5 and sandbox.count("Error Log") == 248
+    assert "more rows match than were counted" in part(report)["notes"][0]
+
+
+def test_days_are_compared_as_days(sandbox, daemon_for):
+    """By a field that is a Date the site cuts the age down to a day: a dry run, with and without every row shown, and
+    the run agree."""
+    today = date.fromisoformat(days_ago(0)[:10])
+    sandbox.seed("ToDo", ({"date": str(today - timedelta(days=n)), "description": str(n)} for n in range(25, 36)))
+    site = daemon_for(sandbox, rules('doctype = "ToDo"\ndate_field = "date"\nolder_than = "30d"'))
+    seen: Counter = Counter()
+    assert site.once(dry_run=True)["counts"] == {"planned": 5}
+    assert (
+        site.once(dry_run=True, explain=lambda outcome: seen.update([outcome.result.value]))["counts"]["planned"] == 5
+    )
+    assert seen == {"planned": 5, "kept": 6}
+    assert site.once(explain=lambda outcome: None)["counts"]["done"] == 5
+    assert min(row["date"] for row in sandbox.rows("ToDo")) == str(today - timedelta(days=30))
+
+
+@pytest.mark.parametrize("field", ["description", "status", "name"])
+def test_the_newest_are_found_by_a_date_alone(field, sandbox, daemon_for):
+    """By the alphabet nothing is new, so the rule is refused before a row goes."""
+    sandbox.seed("ToDo", ({"description": str(n), "status": "Open"} for n in range(9)))
+    report = daemon_for(sandbox, rules(f'doctype = "ToDo"\nkeep_latest = 5\ndate_field = "{field}"')).once()
+    assert "is no date" in part(report, "ToDo")["error"]["message"] and sandbox.count("ToDo") == 9
+
+
+@pytest.mark.parametrize("status", [401, 403, 302, 413])
+def test_what_went_before_an_error_is_counted(status, sandbox, daemon_for):
+    """A page that ends in an error is looked at once more, so that the report holds every row that is gone."""
+    errors(sandbox, 900)
+    sandbox.faults.add(Fault("status", path="*delete_items", code=status, html=False, after=3))
+    report = daemon_for(sandbox, rules(BY_ROWS)).once()
+    assert report["exit_code"] and report["counts"]["done"] == 903 - sandbox.count("Error Log") > 0
+
+
+def test_what_became_of_a_page_that_nobody_can_look_at_is_uncertain(sandbox, daemon_for):
+    """Where the site does not answer any more, rows that were asked for are neither gone nor there."""
+    errors(sandbox, 900)
+    sandbox.faults.add(Fault("cut", after=7))
+    report = daemon_for(sandbox, rules(BY_ROWS)).once()
+    assert report["counts"] == {"uncertain": 900} and report["exit_code"] == 75
+
+
+def test_a_dry_run_says_that_the_database_may_take_more(sandbox, daemon_for):
+    """Its clock is unknown until it acts: rows younger by a day at the most are counted and named."""
+    errors(sandbox, 4)
+    sandbox.seed("Error Log", ({"creation": days_ago(29.9), "method": "nearly"} for _ in range(3)))
+    notes = part(daemon_for(sandbox, rules(BY_SITE)).once(dry_run=True))["notes"]
+    assert any(note.startswith("up to 3 rows that are younger") for note in notes)

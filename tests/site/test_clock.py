@@ -43,3 +43,19 @@ def test_a_naive_moment_is_refused() -> None:
     """Nobody can say which moment it is."""
     with pytest.raises(ValueError, match="is naive"):
         SiteClock(ZoneInfo("UTC")).text(datetime(2026, 1, 5))  # noqa: DTZ001
+
+
+@given(MOMENTS, st.sampled_from(ZONES), st.timedeltas(timedelta(0), timedelta(days=400)))
+def test_nothing_that_is_stamped_later_lies_before_a_bound(moment: datetime, zone: ZoneInfo, later: timedelta) -> None:
+    """Also in an hour that the zone repeats, and never further back than that hour and its minute."""
+    clock = SiteClock(zone)
+    bound = clock.bound(moment)
+    assert clock.text(moment + later) >= bound
+    assert clock.text(moment - timedelta(hours=1, minutes=1)) <= bound or bound == clock.text(moment)
+
+
+def test_the_bound_of_a_repeated_hour_is_its_first_minute() -> None:
+    """01:50 in the first pass of New York's repeated hour: at 01:00 of the second pass the clock shows less."""
+    clock = SiteClock(ZoneInfo("America/New_York"))
+    assert clock.bound(datetime(2026, 11, 1, 5, 50, tzinfo=UTC)) == "2026-11-01 01:00:00.000000"
+    assert clock.bound(datetime(2026, 11, 1, 6, 50, tzinfo=UTC)) == "2026-11-01 01:50:00.000000"

@@ -174,7 +174,7 @@ def test_filters_of_every_form_become_conditions(filters: Any, expected: list[Co
     [
         ([[{"name": "a"}, {"name": "b"}]] * 2, "again"),
         ([[{"name": "a"}, {"name": "b"}, {"name": "c"}]], "at the most"),
-        ([[{"name": "a"}, {"title": "b"}]], "without the field"),
+        ([[{"name": "a"}, {"title": "b"}]], "without a name"),
     ],
 )
 def test_a_list_that_would_never_end_is_told(replies: list[list[Row]], says: str) -> None:

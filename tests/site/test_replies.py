@@ -285,3 +285,17 @@ def test_a_refused_key_is_told_where_the_site_says_nothing() -> None:
     """Version 16 answers 401 with the class alone."""
     error = fault_of(reply(401, {"exc_type": "AuthenticationError"}), "GET /api/x", reading=True)
     assert "the API key or secret is not accepted" in str(error)
+
+
+@pytest.mark.parametrize(
+    "said", ["(1054, \"Unknown column 'x' in 'where clause'\")", "(1064, 'syntax')", "(1146, 'x')"]
+)
+def test_a_statement_that_the_database_refuses_is_no_lost_connection(said: str) -> None:
+    """MariaDB sends both under one class; what it will never take is not to be tried again."""
+    body = json.dumps({"exc_type": "OperationalError", "exception": f"OperationalError: {said}"}).encode()
+    assert type(fault_of(Reply(500, "application/json", body), "GET /api/x", reading=True)) is errors.ServerBug
+
+
+def test_what_would_move_a_cursor_is_not_shown() -> None:
+    """Escape sequences and overrides of direction in a site's message stay off the terminal."""
+    assert plain("a\x1b[31mred\x9b0m\u202eb") == "a [31mred 0m b"

@@ -825,3 +825,22 @@ def test_a_ca_file_that_is_none_is_a_mistake_of_configuration(tmp_path: Path, co
         file.write_bytes(content)
     with pytest.raises(errors.ConfigError, match=r'site\.ca_file = ".*ca\.pem" cannot be used: .+'):
         tls_context(verify=True, ca_file=file)
+
+
+def test_a_secret_that_an_error_echoes_is_struck_out_before_the_error_is_cut(site: respx.Route) -> None:
+    """Half a secret would be recognised by nobody later on."""
+    echo = "x" * 488 + SECRET + " " + AUTHORIZATION
+    site.mock(return_value=httpx.Response(417, json={"exc_type": "ValidationError", "exception": f"V: {echo}"}))
+    assert SECRET[:6] not in str(Wire().error()) and AUTHORIZATION[6:14] not in str(Wire().error())
+
+
+def test_a_rest_that_is_longer_than_our_patience_is_told_and_a_shorter_one_logged(site: respx.Route) -> None:
+    """A command does not wait a quarter of an hour in silence."""
+    spent = {"x-ratelimit-remaining": "-1", "x-ratelimit-limit": "1000000", "x-ratelimit-reset": "600"}
+    site.mock(return_value=httpx.Response(200, json={"data": []}, headers=spent))
+    hasty, patient = Wire(retry=Retry(longest_rest=15)), Wire()
+    hasty.send()
+    assert "used up for the next 600 s" in str(hasty.error()) and hasty.clock.waits == []
+    patient.send()
+    patient.send()
+    assert patient.clock.waits == [600] and patient.notes[0]["event"] == "request.held"
