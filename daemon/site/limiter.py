@@ -14,10 +14,20 @@ from contextlib import contextmanager
 
 SLOW = 3.0
 """An answer this many times slower than on the quiet site is one that waited in the site's queue."""
+CROWDED, NOISE = 1.15, 0.02
+"""Where answers take this many times as long, and so many seconds, one request more only makes the others wait: the
+site's cores are busy. A limit that keeps them just busy gets as much done with fewer of the site's workers."""
 SLACK = 0.05
 """Seconds by which an answer may always be slower: below it, noise rules."""
 FIRST_REST, LONGEST_REST = 0.5, 30.0
 """Seconds without requests after a refusal that names no time."""
+FEW = 2.0
+"""Requests at once to begin with, and again where a long kind of request is new: how long it takes on a quiet site is
+learnt by asking for few."""
+NEW = 0.1
+"""Seconds from which on a request counts as long."""
+LEAD = 20
+"""Answers after a long one during which short ones raise nothing: they say little of what the long ones wait for."""
 LOW_BUDGET = 0.15
 """The part of the site's rate-limit budget below which we go one at a time."""
 LONGEST_HOLD = 900.0
@@ -32,13 +42,15 @@ class Limiter:
 
     def __init__(self, ceiling: int, clock: Callable[[], float]) -> None:
         self.ceiling = ceiling
-        self._limit = float(min(2, ceiling))
+        self._limit = min(FEW, float(ceiling))
         self._clock = clock
         self._free = threading.Condition()
         self._in_flight = 0
         self._quiet: dict[str, float] = {}
         self._recent: dict[str, float] = {}
         self._patience = 0
+        self._settling = 0
+        self._led = 0
         self._held_until = 0.0
         self._rest = 0.0
 
@@ -73,21 +85,32 @@ class Limiter:
             self._in_flight += not resting
             return not resting
 
-    def answered(self, route: str, seconds: float, headers: Mapping[str, str]) -> None:
-        """A request of this `route` (its kind, not its address) was answered in `seconds`."""
+    def answered(self, route: str, seconds: float, headers: Mapping[str, str], loads: float = 1.0) -> None:
+        """A request of this `route` (its kind, not its address) was answered in `seconds`; it asked for `loads` times
+        the work of a small one."""
         with self._free:
+            low = "x-ratelimit-remaining" in headers and self._budget_is_low(headers, seconds)
+            seconds /= loads
+            if self._settling and not low:  # sent when there were more at once, so it tells nothing of few
+                self._settling -= 1
+                return
+            if route not in self._quiet and seconds > NEW and self._limit > FEW:
+                self._limit, self._settling = FEW, self._in_flight - 1
             quiet = self._quiet.get(route, seconds)
             quiet = seconds if seconds < quiet else quiet + 0.01 * (seconds - quiet)
             recent = self._recent.get(route, seconds)
             recent += 0.3 * (seconds - recent)
             self._quiet[route], self._recent[route] = quiet, recent
             self._patience -= 1
+            self._led = LEAD if seconds * loads >= NEW else max(0, self._led - 1)
             self._rest = 0.0
-            if "x-ratelimit-remaining" in headers and self._budget_is_low(headers, seconds):
+            if low:
                 self._limit = 1.0
             elif recent > SLOW * quiet + SLACK:
                 self._fall(0.75)
-            elif self._in_flight >= self.limit:
+            elif recent > CROWDED * quiet + NOISE:
+                self._limit = max(1.0, self._limit - 1 / self._limit)
+            elif self._in_flight >= self.limit and not (self._led and seconds * loads < NEW):
                 self._limit = min(float(self.ceiling), self._limit + 1 / self._limit)
 
     def refused(self, retry_after: float | None) -> None:

@@ -71,6 +71,8 @@ class Timeouts:
 
 SHORTEST_SECRET = 6
 """Characters of a secret that is struck out of errors; a shorter one is a piece of innocent words."""
+LOAD = 4096
+"""Bytes of a body from which on a request takes as long as it is large."""
 PROMPT = 1.0
 """Seconds after which a reply that is still coming is left where the run was asked to stop."""
 LARGEST_REPLY = 128 << 20
@@ -115,7 +117,13 @@ class Call:
     @property
     def route(self) -> str:
         """The kind of request, whose durations are comparable: the path without a document's name."""
-        return " ".join((self.method, *self.path.split("/")[:4]))
+        kind = " ".join((self.method, *self.path.split("/")[:4]))
+        return f"{kind} large" if self.loads > 1 else kind
+
+    @property
+    def loads(self) -> float:
+        """What a large request is worth in small ones: a site takes as long as it has work to do."""
+        return max(1.0, len(self.content or b"") / LOAD)
 
 
 def tls_context(*, verify: bool, ca_file: Path | None) -> ssl.SSLContext:
@@ -253,7 +261,7 @@ class Transport:
             fault = fault_of(reply, str(call), reading=call.safety is Safety.READ)
             # Within the slot: whoever waits for it should find the limit as this answer left it.
             if fault is None:
-                self._limiter.answered(call.route, self._clock.monotonic() - started, headers)
+                self._limiter.answered(call.route, self._clock.monotonic() - started, headers, call.loads)
             elif isinstance(fault, errors.Throttled):
                 self._limiter.refused(fault.retry_after)
         with self._counting:

@@ -110,20 +110,42 @@ def test_slow_answers_lower_the_limit_once_a_round() -> None:
 
 
 def test_noise_of_milliseconds_is_not_slowness() -> None:
-    """Three times as long counts only beyond 50 ms more."""
+    """Three times as long counts only beyond 20 ms more."""
     hands = grown()
     for _ in range(20):
-        hands.round(0.04)
+        hands.round(0.03)
     assert hands.limiter.limit == 8
 
 
 def test_routes_are_compared_with_themselves_alone() -> None:
     """A bulk request takes long on a quiet site too."""
     hands = grown()
-    for _ in range(30):
-        with hands.slots(8):
+    for _ in range(60):
+        with hands.slots(hands.limiter.limit):
             hands.answered(0.01)
             hands.limiter.answered("POST api method bulk", 20.0, {})
+    assert hands.limiter.limit == 8
+
+
+@pytest.mark.parametrize(("cores", "most"), [(1, 2), (2, 3), (4, 6), (16, 8)])
+def test_long_requests_keep_the_site_s_cores_busy_and_no_more_of_its_workers(cores: int, most: int) -> None:
+    """Beyond its cores one more at once gets nothing more done. Fast requests before have raised the limit; how long a
+    long one takes on a quiet site is learnt by asking for few."""
+    hands = grown()
+    for _ in range(30):
+        number = hands.limiter.limit
+        with hands.slots(number):
+            for _ in range(number):
+                hands.limiter.answered("POST api method bulk", 0.5 * max(1.0, number / cores), {})
+    assert min(cores, 8) <= hands.limiter.limit <= most
+
+
+def test_a_large_request_is_measured_by_its_size() -> None:
+    """One with half the rows is no faster site."""
+    hands = grown()
+    for number in range(60):
+        with hands.slots(hands.limiter.limit):
+            hands.limiter.answered("POST api method bulk", 0.5 + 4.5 * (number % 2), {}, loads=1 + 9 * (number % 2))
     assert hands.limiter.limit == 8
 
 
