@@ -290,7 +290,7 @@ def test_the_shipped_example_loads() -> None:
     """As it stands, with the two variables that it names and nothing else."""
     loaded = config.load(ROOT / "config.toml", {"FRAPPE_API_KEY": "k", "FRAPPE_API_SECRET": "s"})
     assert loaded.site.url == "https://erp.example.com"
-    assert {job.kind.__name__.rpartition(".")[2] for job in loaded.jobs.values()} <= set(config.kinds())
+    assert {job.kind.__name__.rpartition(".")[2].rstrip("_") for job in loaded.jobs.values()} <= set(config.kinds())
     rules = loaded.jobs["maintenance"].settings.rules
     assert [rule.doctype for rule in rules] == ["Error Log", "Activity Log", "Email Queue", "Version"]
     assert rules[0].older_than == timedelta(days=30) and loaded.jobs["maintenance"].settings.timeout > timedelta(0)

@@ -398,14 +398,15 @@ class FilePart(Part):
 
     def _outcome(self, fate: Fate) -> Outcome:
         verb = {"created": "create", "updated": "update"}.get(fate.result, "import")
-        name = fate.name or f"line {fate.draft.line}"
-        action = Action(verb, self._settings.doctype, name, fate.reason)
+        line = f"line {fate.draft.line}"
+        reason = fate.reason if fate.name else fate.reason.removeprefix(line).lstrip(":, ")
+        action = Action(verb, self._settings.doctype, fate.name or line, reason)
         result = _RESULTS[fate.result]
         if self._run.dry_run and result is Result.DONE:
             result = Result.PLANNED
         if fate.result == "created" and fate.reason and not self._run.dry_run:
-            return Outcome(action, Result.FAILED, fate.reason, "NotSubmitted", "document owner")
-        return Outcome(action, result, fate.reason, fate.error, fate.who)
+            return Outcome(action, Result.FAILED, reason, "NotSubmitted", "document owner")
+        return Outcome(action, result, reason, fate.error, fate.who)
 
     def _tell_progress(self, batch: Batch) -> None:
         assert self._survey
@@ -414,6 +415,8 @@ class FilePart(Part):
     def _tell_counts(self) -> None:
         counts = self._head["counts"]
         self.tally.facts.update({f"rows {name}": counts[name] for name in _RESULTS if counts.get(name)})
+        if counts:
+            self.tally.note(", ".join(f"{counts[name]:,} {name}" for name in _RESULTS if counts.get(name)))
         self._bad = self._bad or bool(counts.get("failed") or counts.get("uncertain"))
 
     def _finish(self) -> None:
@@ -426,14 +429,15 @@ class FilePart(Part):
         """Put the file away where it was dealt with, or will never be."""
         try:
             self._held.close()
-            if self._results:
-                for path in self._results.paths:
-                    self.tally.note(f"see {path}")
+            beside = self._path
             finished = self._head.get("status") == "done"
             claimed = self._inbox and not self._run.dry_run and self._path.parent.name == WORKING
             if self._inbox and claimed and (finished or self._bad):
-                where = self._inbox.put_away(self._path, well=not self._bad)
-                self.tally.note(f"the file is now {where}")
+                beside = self._inbox.put_away(self._path, well=not self._bad)
+                self.tally.note(f"the file is now {beside}")
+            if self._results:
+                endings = ", ".join(path.name.removeprefix(self._path.name) for path in self._results.paths)
+                self.tally.note(f"what became of its rows: {beside} with {endings}")
         except DaemonError as error:
             self.tally.note(str(error))
             raise

@@ -84,7 +84,7 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be(site, sandbox, tmp_path
     rows = [*items(3), ("IT-9", "", "Nonsense"), ("IT-00001", "twice", "Products")]
     report = load(site, write(tmp_path / "items.csv", ITEM, rows), dry_run=True)
     assert report["counts"] == {"planned": 2, "failed": 3} and sandbox.count("Item") == 1
-    reasons = " | ".join(sample["reason"] for sample in report["parts"][0]["samples"])
+    reasons = " | ".join(f"{sample['name']}: {sample['reason']}" for sample in report["parts"][0]["samples"])
     assert "line 2: exists already as IT-00000" in reasons
     assert "there is no Item Group 'Nonsense'" in reasons and "has the same item_code as line 3" in reasons
     assert [path.name for path in tmp_path.glob("items*")] == ["items.csv"]
