@@ -43,7 +43,8 @@ def test_what_is_written_is_read_back(folder, rows, escape):
     found = rows_of(folder / "a.csv")
     if escape:
         found = [tuple(map(plain, row)) for row in found]
-    assert found == [row for row in rows if any(cell.strip() for cell in row)]
+    shown = defused if escape else str  # a tab alone is blank, but no more so with an apostrophe before it
+    assert found == [row for row in rows if any(shown(cell).strip() for cell in row)]
 
 
 @given(TEXTS)
