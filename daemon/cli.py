@@ -105,8 +105,23 @@ def _run_once(
             order = Order(wanted, app.new_run_id(), "by hand", dry_run=dry_run, explain=explain, watch=watch)
             found = app.runner.run(order)
         app.prune()
+        if dry_run:
+            found |= {"problems": _foreseen(app, wanted)}
     _show(found, as_json, "of_report")
-    raise typer.Exit(found["exit_code"])
+    raise typer.Exit(found["exit_code"] or int(bool(found.get("problems"))))
+
+
+def _foreseen(app: App, job: Job) -> list[dict[str, Any]]:
+    """What `check` says against the job: a dry run reads, and so does not meet what only writing is refused."""
+    from daemon import check as checks
+    from daemon.app import IMPATIENT
+
+    try:
+        with app.site(IMPATIENT) as site:
+            found = list(checks.of_site(site, [job]))
+    except DaemonError:
+        return []  # the run itself has said so
+    return [app.redact(f.as_json()) for f in found if f.subject == job.name and f.level == checks.PROBLEM]
 
 
 @cli.command(name="import")

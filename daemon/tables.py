@@ -84,8 +84,14 @@ def of_report(found: Mapping[str, Any]) -> Group:
     below = [line for part in parts for line in _below(part, error)]
     if error:
         below.append(_sentence("", error))
+    below += [_foreseen(problem) for problem in found.get("problems", ())]
     shown = [Padding(table, (0, 0, 0, 2), expand=False)] if parts else []
     return Group(head, *shown, *(Padding(line, (0, 0, 0, 2), expand=False) for line in below), "")
+
+
+def _foreseen(problem: Mapping[str, str]) -> Text:
+    what, then = problem["what"], f"\n  → {problem['action']} [{problem['who']}]"
+    return Text.assemble(("the run itself will fail: ", "bold"), (what, "red"), then)
 
 
 def _result(part: Mapping[str, Any]) -> Text:

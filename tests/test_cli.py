@@ -419,3 +419,12 @@ def test_a_very_long_history_and_odd_names_are_usage_errors(site, run):
     """Not a traceback, and not the database's fault."""
     assert run("history", "-n", "9" * 20, "--config", site.file)[0] == 2
     assert run("history", "\udcff", "--config", site.file)[0] == 2
+
+
+def test_a_dry_run_foretells_what_the_key_may_not_do(daemon_for, sandbox, run):
+    """Reading is allowed where deleting is not: what `check` says against the job stands below the plan."""
+    sandbox.seed("Version", ({"creation": days_ago(50), "ref_doctype": "X", "docname": "y"} for _ in range(7)))
+    sandbox.seed("Version", [{"ref_doctype": "X", "docname": "y"}])
+    site = daemon_for(sandbox, rules('doctype = "Version"\nolder_than = "30d"'), user="manager@example.com")
+    code, out, _ = run("once", "job", "--dry-run", "--config", site.file, environ=site.environ)
+    assert code == 1 and "the run itself will fail: manager@example.com lacks the right to delete Version" in out

@@ -21,7 +21,7 @@ site refused to delete.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -272,6 +272,7 @@ class RulePart(Part):
         self._rule = settings.as_rule("")
         self._census: Census | None = None
         self._within_skew = 0
+        self._begun = run.now()
         self._server_job: Any = None
         """The site's own clean-up job while it is to do the work; None: row by row."""
         self._memory = f"resume:{name}"
@@ -393,14 +394,15 @@ class RulePart(Part):
 
     def _plan_rows(self) -> Iterator[list[Action]]:
         """Rows page by page. Ended by a bound, the next run goes on behind the last row dealt with."""
-        settings, sieve, begun = self.settings, Sieve(self._rule), self._run.now()
+        settings, sieve = self.settings, Sieve(self._rule)
+        self._begun = self._run.now()
         assert self.tally.census
         left = self.tally.census.planned  # never more than the guard has judged, whatever the list holds
         for page in self._rounds(self._recalled()):
             actions = [action for row in page if (action := self._action(row, sieve))]
             going = sum(action.verb == "delete" for action in actions)
             ended = left or going or (settings.limit and not self._run.explain)
-            if ended and (spent := self._spent(left, begun)):  # said only where rows are left over
+            if ended and (spent := self._spent(left)):  # said only where rows are left over
                 return self.tally.note(spent)
             last = page[-1]
             surplus = going > left
@@ -411,11 +413,16 @@ class RulePart(Part):
             self._after = resume_key(self._rule, last)
             left -= min(going, left)
             if surplus:
-                return self.tally.note(self._spent(left, begun))
+                return self.tally.note(self._spent(left))
         self._after = None
         return None
 
-    def _spent(self, left: int, begun: datetime) -> str:
+    @property
+    def _late(self) -> bool:
+        box = self.settings.time_box
+        return box is not None and self._run.now() - self._begun >= box
+
+    def _spent(self, left: int) -> str:
         """Which bound on one run is used up, as a sentence, or ""."""
         settings, census = self.settings, self.tally.census
         if left == 0 and settings.limit and census and census.planned == settings.limit:
@@ -424,7 +431,7 @@ class RulePart(Part):
             return f"the limit of {settings.limit:,} rows a run is used up; {about}{rest:,} wait for the next runs"
         if left == 0:
             return "more rows match than were counted before; the next run counts and judges them"
-        if settings.time_box and self._run.now() - begun >= settings.time_box:
+        if settings.time_box and self._late:
             return f"the time box of {format_duration(settings.time_box)} is used up; the next run goes on from there"
         return ""
 
@@ -586,6 +593,8 @@ class RulePart(Part):
         purged = 0
         for page in self._site.paginate(doctype, (), where, key=("name",), page_length=PAGE):
             self._run.check()
+            if self._late:
+                break
             names = [row["name"] for row in page]
             purged += len(names) - len(self._site.remove(doctype, names, where, self._run.each))
         return purged

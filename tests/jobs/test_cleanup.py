@@ -564,3 +564,16 @@ def test_a_dry_run_says_that_the_database_may_take_more(sandbox, daemon_for):
     sandbox.seed("Error Log", ({"creation": days_ago(29.9), "method": "nearly"} for _ in range(3)))
     notes = part(daemon_for(sandbox, rules(BY_SITE)).once(dry_run=True))["notes"]
     assert any(note.startswith("up to 3 rows that are younger") for note in notes)
+
+
+def test_the_time_box_bounds_the_purge_too(sandbox, daemon_for):
+    """What is left of the residue is counted, and a later run's own purge or a rule of its own may take it."""
+    errors(sandbox, 30)
+    site = daemon_for(sandbox, rules(BY_ROWS + '\npurge_residue = true\ntime_box = "1m"'))
+
+    def later(outcome):
+        site.clock.passed += 3
+
+    report = site.once(explain=later)
+    assert report["counts"]["done"] == 30 and sandbox.count("Deleted Document") >= 30
+    assert any("left 30 Deleted Document" in note for note in part(report)["notes"])
