@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 import unicodedata
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -490,6 +491,10 @@ def key_digest(values: Iterable[Any], *, exact: bool = False) -> int:
     return int.from_bytes(hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
+_ACCENT = re.compile("([A-Za-z])[\u0300-\u036f]+")
+"""Marks on Latin letters. Elsewhere they make another letter, as in й, or are letters themselves, as in Thai."""
+
+
 def _keyed(value: Any, exact: bool) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -497,8 +502,7 @@ def _keyed(value: Any, exact: bool) -> str:
     if exact:
         return text
     if not text.isascii():
-        spread = unicodedata.normalize("NFKD", text)
-        text = "".join(letter for letter in spread if not unicodedata.combining(letter))
+        text = _ACCENT.sub(r"\1", unicodedata.normalize("NFKD", text))
     return text.casefold().rstrip(" ")
 
 

@@ -10,16 +10,19 @@ A rename within a file system is atomic (rename(2)), so that of two daemons one 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from daemon.errors import FileProblem
+from daemon.errors import AlreadyRunning, FileProblem
 
 WORKING, DONE, FAILED = "working", "done", "failed"
 _UNFINISHED = ("~", ".part", ".tmp", ".crdownload", ".filepart")
+LONGEST = 220
+"""Bytes of a name; 255 is what file systems take."""
 RESULTS = (".success.csv", ".errors.csv", ".uncertain.csv", ".report.json")
 """Endings of what is written beside a file."""
 
@@ -68,13 +71,41 @@ class Inbox:
             return target / name
 
 
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """The only import of this very file on this machine, whatever state it is remembered in. The lock is the kernel's
+    (flock(2)) and ends with the process. Raises AlreadyRunning."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:  # whoever reads it says why
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise AlreadyRunning(f"{path} is being imported by another process") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _files(directory: Path) -> Iterator[os.DirEntry[str]]:
     with os.scandir(directory) as entries:
         yield from (entry for entry in entries if stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode))
 
 
 def _moved(path: Path, directory: Path) -> Path:
-    target = directory / _free(directory, path.name)
+    """Under a name that leaves room for the endings of result files, and has none of them itself."""
+    name = path.name
+    for ending in RESULTS:
+        if name.endswith(ending):
+            name = f"{name.removesuffix(ending)}{ending.replace('.csv', '.again.csv').replace('.json', '.again.json')}"
+    stem, dot, ending = name.rpartition(".")
+    while len(name.encode()) > LONGEST and stem:
+        stem = stem[:-1]
+        name = f"{stem}{dot}{ending}"
+    target = directory / _free(directory, name)
     path.rename(target)
     return target
 

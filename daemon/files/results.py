@@ -120,6 +120,24 @@ class ResultFile:
         self._text.truncate()
 
 
+def set_aside(path: Path, journaled: int) -> None:
+    """Make room for a result file of which `journaled` bytes are to stay: one that holds less, or whose rows nobody
+    journaled, is another import's or somebody changed it, and becomes `path~`. Raises ResultFileError."""
+    with _worded(path):
+        if path.exists() and (not journaled or path.stat().st_size < journaled):
+            path.replace(path.with_name(f"{path.name}~"))
+
+
+def is_ours(path: Path, column: str) -> bool:
+    """The file is a result file, by its byte order mark and one of our columns in its first line."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+    except OSError:
+        return False
+    return head.startswith(b"\xef\xbb\xbf") and column.encode() in head.partition(b"\n")[0]
+
+
 @contextmanager
 def _worded(path: Path) -> Iterator[None]:
     try:
@@ -153,8 +171,8 @@ def as_text(cell: Cell) -> str:
         return _number(Decimal(repr(cell)))
     if isinstance(cell, Decimal):
         return _number(cell)
-    if isinstance(cell, datetime):
-        return cell.isoformat(" ")
+    if isinstance(cell, datetime):  # a workbook has no days, only their midnights
+        return cell.date().isoformat() if cell.time() == time() and cell.tzinfo is None else cell.isoformat(" ")
     if isinstance(cell, date | time):
         return cell.isoformat()
     if isinstance(cell, timedelta):

@@ -91,6 +91,10 @@ class Table:
     def __iter__(self) -> Iterator[Row]:
         return self.rows()
 
+    def verify(self) -> None:
+        """Raises FileProblem where the file is no longer the one that was surveyed."""
+        self._source.verify()
+
     def rows(self, skip: int = 0) -> Iterator[Row]:
         """Rows of data beyond the first `skip`, which are neither converted nor looked at."""
         with _reading(self._source, self._wish, self._limits) as reading:

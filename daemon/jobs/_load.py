@@ -22,12 +22,17 @@ from daemon.core.kind import JournalPort, Run
 from daemon.core.rows import Blank, Draft, difference, for_insert, for_update, key_digest, unknown_rows
 from daemon.errors import (
     AlreadyExists,
+    DaemonError,
+    Invalid,
+    NotConfigured,
     NotFound,
     NotPermitted,
     OutcomeUnknown,
-    SiteError,
+    ServerBug,
     StaleDocument,
+    Stopped,
     Transient,
+    UsageError,
 )
 
 OnConflict = Literal["error", "skip", "update"]
@@ -36,6 +41,13 @@ SETTLES = 130.0
 """Seconds after which a request whose reply was lost is over: the site's server ends it at 120 (gunicorn `-t`)."""
 ROUNDS = 5
 """How often what is not there is sent again after lost replies."""
+REFUSALS = (Invalid, AlreadyExists, StaleDocument, NotFound, NotPermitted, NotConfigured, ServerBug, UsageError)
+"""What the site, or the client for its sake, says of rows; anything else is about the site and ends the import."""
+KEYS = frozenset({"Data", "Link", "Dynamic Link", "Select", "Int", "Long Int", "Date", "Datetime", "Barcode", "Phone",
+                  "Read Only"})  # fmt: skip
+"""Field types whose values the site keeps as they are sent, so that a document is found by them again."""
+HIDDEN = frozenset({"Administrator", "Guest"})
+"""Users that a list shows to nobody else (core/doctype/user/user.py:get_permission_query_conditions)."""
 LINKS_KEPT = 100_000
 """Names of linked documents that are remembered."""
 
@@ -106,13 +118,14 @@ class _Work:
     """(document that is there, fields that differ)."""
     known: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     refused: int = 0
+    entry: Mapping[str, Any] = field(default_factory=dict)
     silences: int = 0
     """Replies that were lost."""
 
     def fail(self, place: int, reason: str, error: str = "Row", who: str = "document owner") -> None:
         self.fates[place] = Fate(self.batch.drafts[place], "failed", "", reason, error, who)
 
-    def blame(self, place: int, error: SiteError) -> None:
+    def blame(self, place: int, error: DaemonError) -> None:
         self.refused += 1
         self.fail(place, str(error), error.kind, error.who)
 
@@ -157,17 +170,31 @@ class Loader:
 
     def _send(self, work: _Work) -> None:
         earlier = work.batch.entry
+        work.entry = {key: value for key, value in (earlier or {}).items() if key != "sent"}
         if earlier is None and (work.docs or work.changes):
             self._write_down(work)
         if work.docs:
-            begun, number = self._run.now(), len(work.docs)
-            places = sorted(work.docs)
-            if earlier is not None:
-                places = self._outlast(work, places, datetime.fromisoformat(earlier["sent"]))
-            self._create(work, places, earlier is not None)
-            self.pace.took(number, (self._run.now() - begun).total_seconds(), work.refused)
+            try:
+                self._create_all(work, earlier)
+            except (Transient, Stopped):
+                # Nothing was done for what is left; where nothing was done at all, there is nothing to look up later.
+                if (
+                    earlier is None
+                    and not work.silences
+                    and not any(f.result == "created" for f in work.fates.values())
+                ):
+                    self._journal.write({work.batch.place: None})
+                raise
         self._submit(work)
         self._update(work)
+
+    def _create_all(self, work: _Work, earlier: Mapping[str, Any] | None) -> None:
+        begun, number = self._run.now(), len(work.docs)
+        places = sorted(work.docs)
+        if earlier is not None:
+            places = self._outlast(work, places, datetime.fromisoformat(earlier["sent"]))
+        self._create(work, places, earlier is not None)
+        self.pace.took(number, (self._run.now() - begun).total_seconds(), work.refused)
 
     # What is there
 
@@ -181,6 +208,8 @@ class Loader:
                 draft.doc[key.field] = f"{self._mark}-{work.batch.first + place}"
             elif key and draft.doc.get(key.field) in (None, ""):
                 work.fail(place, f"line {draft.line}: {key.field} is blank, but rows are known by it")
+            elif key and "<" in str(draft.doc[key.field]):
+                work.fail(place, f"line {draft.line}: {key.field} holds a <, which the site may change in a key")
         if key and (not key.made or work.batch.entry is not None):
             work.known = self._find(work, [place for place in range(len(drafts)) if place not in work.fates])
 
@@ -264,13 +293,26 @@ class Loader:
         if lost := unknown_rows(self._doctype, draft.doc, existing):
             table, name = lost[0]
             return work.fail(place, f"line {draft.line}: {existing['name']} has no row {name!r} in {table}")
-        diff = difference(self._doctype, draft.doc, existing)
+        diff = self._merged(difference(self._doctype, draft.doc, existing), existing)
         if diff:
             work.changes[place] = existing, diff
         else:
             result: Literal["updated", "skipped"] = "updated" if updating else "skipped"
             work.fates[place] = Fate(draft, result, existing["name"], "" if updating else "unchanged")
         return None
+
+    def _merged(self, diff: dict[str, Any], existing: Mapping[str, Any]) -> dict[str, Any]:
+        """`diff` with the rows of child tables as they are there, changed where the file says so: what is sent of a row
+        is all that stays of it (model/base_document.py:db_update). Rows are told apart by name, else by position."""
+        for table, _ in self._doctype.tables:
+            if table in diff:
+                there = existing.get(table) or []
+                named = {row.get("name"): row for row in there}
+                diff[table] = [
+                    {**(named.get(row.get("name")) or (there[place] if place < len(there) else {})), **row}
+                    for place, row in enumerate(diff[table] or [])
+                ]
+        return diff
 
     def _check_links(self, work: _Work) -> None:
         """Rows that link to what does not exist fail here, a request for each DocType instead of one for each row."""
@@ -281,6 +323,7 @@ class Loader:
                 digest = key_digest([value])
                 if (
                     doctype not in self._unseen
+                    and value not in HIDDEN
                     and doctype != self._doctype.name
                     and (doctype, digest) not in self._links
                 ):
@@ -329,13 +372,13 @@ class Loader:
 
     def _write_down(self, work: _Work) -> None:
         """Before anything is sent: which rows had a document by then, and which of these are to be changed."""
-        entry = {
-            "last": work.batch.last,
-            "existing": sorted(work.known),
-            "updates": sorted(work.changes),
-            "sent": self._run.now().isoformat(timespec="seconds"),
-        }
-        self._journal.write({work.batch.place: entry})
+        work.entry = {"last": work.batch.last, "existing": sorted(work.known), "updates": sorted(work.changes)}
+        self._renew(work)
+
+    def _renew(self, work: _Work) -> None:
+        """Write down when rows of this batch were last sent."""
+        sent = self._run.now().isoformat(timespec="seconds")
+        self._journal.write({work.batch.place: {**work.entry, "sent": sent}})
 
     def _create(self, work: _Work, places: Sequence[int], doubtful: bool) -> None:
         """Insert these, and blame those that the site will not have, each with the site's own words.
@@ -364,16 +407,16 @@ class Loader:
         self._create(work, places, doubtful)  # alone, for words that are surely about it
         return behind
 
-    def _insert(self, work: _Work, places: Sequence[int], doubtful: bool) -> SiteError | None:
+    def _insert(self, work: _Work, places: Sequence[int], doubtful: bool) -> DaemonError | None:
         """One request, which creates all of `places` or returns why it created none."""
+        if self._key and not self._key.unique:
+            self._renew(work)  # whoever goes on after a kill must outlast this request
         try:
             names = self._site.insert_many([work.docs[place] for place in places])
         except OutcomeUnknown as error:
             self._after_silence(work, places, error)
             return None
-        except Transient:
-            raise
-        except SiteError as error:
+        except REFUSALS as error:
             left = self._found_after_all(work, places) if doubtful and isinstance(error, AlreadyExists) else places
             if len(left) == len(places):
                 return error
@@ -423,9 +466,7 @@ class Loader:
             if fate.result == "created":
                 try:
                     self._until_heard(lambda fate=fate: self._submit_one(fate))  # type: ignore[misc]
-                except Transient:
-                    raise
-                except SiteError as error:
+                except (*REFUSALS, OutcomeUnknown) as error:
                     work.refused += 1
                     fate.reason = f"created as a draft, but not submitted: {error}"
 
@@ -438,10 +479,20 @@ class Loader:
         for place, (existing, diff) in work.changes.items():
             try:
                 self._until_heard(lambda: self._update_one(work, place, existing, diff))  # noqa: B023 (called at once)
-            except Transient:
-                raise
-            except SiteError as error:
+            except OutcomeUnknown as error:
+                self._look_once_more(work, place, error)
+            except REFUSALS as error:
                 work.blame(place, error)
+
+    def _look_once_more(self, work: _Work, place: int, error: OutcomeUnknown) -> None:
+        """No reply to an update ever came: what the document holds tells whether it was heard."""
+        draft = work.batch.drafts[place]
+        now = self._find(work, [place]).get(place, [])
+        if now and not difference(self._doctype, for_update(self._layout, draft, self._wish.blank).doc, now[0]):
+            work.fates[place] = Fate(draft, "updated", now[0]["name"])
+        else:
+            why = f"line {draft.line}: sent, and no reply came: {error}"
+            work.fates[place] = Fate(draft, "uncertain", "", why, error.kind, "document owner")
 
     def _until_heard(self, act: Callable[[], None]) -> None:
         """`act` looks before it writes, so that it may be done again after a lost reply."""
@@ -462,7 +513,7 @@ class Loader:
         except StaleDocument as error:
             now = self._find(work, [place]).get(place, [])
             wanted = for_update(self._layout, draft, self._wish.blank).doc
-            left = difference(self._doctype, wanted, now[0]) if now else {}
+            left = self._merged(difference(self._doctype, wanted, now[0]), now[0]) if now else {}
             if not now:
                 work.fail(place, f"line {draft.line}: {name} was deleted meanwhile", "NotFound")
             elif not left:  # an earlier request of ours whose reply was lost, or somebody else with the same idea

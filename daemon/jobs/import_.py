@@ -41,10 +41,10 @@ from daemon.core.settings import DirectoryPath, Duration, FilePath, JobSettings
 from daemon.core.values import Reading
 from daemon.errors import DaemonError, FileProblem, Invalid, NotFound, NotPermitted, Stopped
 from daemon.files.cells import CellError, Row
-from daemon.files.inbox import WORKING, Inbox
-from daemon.files.results import ResultFile, plain
+from daemon.files.inbox import WORKING, Inbox, held
+from daemon.files.results import ResultFile, is_ours, plain, set_aside
 from daemon.files.table import Survey, Table, open_table, survey
-from daemon.jobs._load import Batch, Fate, Key, Loader, Wish
+from daemon.jobs._load import KEYS, Batch, Fate, Key, Loader, Wish
 
 KEY_FIELD = "custom_daemon_import_key"
 """A hidden unique field that `setup` can give to DocTypes that have no key of their own."""
@@ -52,6 +52,8 @@ SAMPLE = 1000
 """Rows that are looked at for how dates and numbers are written."""
 JOURNAL = "import"
 """Owner of what is written down: files are the same for all jobs."""
+HEAVY = 1 << 20
+"""About as many bytes of cells as one batch holds: several batches are in memory at once."""
 OURS = {"import_line": "", "import_error": ""}
 """Columns of our own in FILE.errors.csv, which is itself a file to import once it is mended."""
 
@@ -156,6 +158,8 @@ class FilePart(Part):
                 return None
             self._path = claimed
         self._tell_file()
+        if not self._run.dry_run:
+            self._held.enter_context(held(self._path))
         self._survey = found = self._file(self._surveyed)
         self._held.enter_context(self._run.claim(f"import {found.sha256[:32]} {settings.doctype}"))
         self._doctype = self._described()
@@ -185,6 +189,8 @@ class FilePart(Part):
 
     def _surveyed(self) -> Survey:
         settings = self._settings
+        if is_ours(self._path, "import_error"):
+            return survey(self._path, delimiter=",")
         return survey(self._path, encoding=settings.encoding, delimiter=settings.delimiter, sheet=settings.sheet)
 
     def _may(self) -> None:
@@ -228,6 +234,9 @@ class FilePart(Part):
             if name == "name" and name in own:
                 return Key(name, True, creates=doctype.prompts)
             if name in own:
+                if own[name].fieldtype not in KEYS:
+                    why = f"{name} is a {own[name].fieldtype}, which the site may change; a key is found again as it is"
+                    raise FileProblem(f"{self._path}: {why}", path=str(self._path), line=1)
                 return Key(name, name in (doctype.named_after, *unique))
         if self._settings.update_existing:
             why = f"no column says which {doctype.name} a row is; name one as the key"
@@ -243,7 +252,7 @@ class FilePart(Part):
         """What is known of this content: new, unfinished, or imported before. Raises FileProblem where it may not."""
         settings, name = self._settings, self._place("head")
         head: dict[str, Any] = self._journal.read(name).get(name) or {}
-        if head.get("status") == "done" and head.get("source") == str(self._path) and self._inbox:
+        if head.get("status") == "done" and head.get("file") == self._identity and self._inbox:
             return head  # a crash came between the last row and putting the file away
         if head and settings.again and head["status"] == "done":
             self._journal.write(dict.fromkeys(self._journal.read(self._place(""))))
@@ -272,6 +281,7 @@ class FilePart(Part):
         return head or {
             "status": "running",
             "source": str(self._path),
+            "file": self._identity,
             "options": settings.fingerprint,
             "run": self._run.id,
             "mark": self._run.id,
@@ -281,14 +291,22 @@ class FilePart(Part):
             "at": {},
         }
 
+    @property
+    def _identity(self) -> list[int]:
+        """What tells this file from another of the same content, dropped into the inbox later."""
+        assert self._survey
+        return list(self._survey.identity)
+
     def _place(self, key: str) -> str:
         """`key` in the journal of this content and DocType."""
         assert self._survey
-        return f"{self._survey.sha256} {self._settings.doctype} {key}"
+        return f"{self._survey.sha256}/{self._settings.doctype}/{key}"
 
     # What to do
 
     def plan(self) -> Iterator[list[Action]]:
+        if self._head.get("status") == "done":
+            self._tell_counts()
         if self._survey and self._head.get("status") == "running":
             why = f"rows of {self._path.name}"
             yield [Action("import", self._settings.doctype, self._path.name, why, self._survey.records)]
@@ -296,12 +314,19 @@ class FilePart(Part):
     def foresee(self, actions: list[Action]) -> Iterable[Outcome]:  # noqa: ARG002 (the one of `plan`)
         loader = self._loader()
         with self._table() as table:
-            for batch, fates in self._run.each(loader.settle, self._batches(table, loader)):
+            for batch, fates in self._each(loader, self._batches(table, loader)):
                 yield from map(self._outcome, fates)
                 self._tell_progress(batch)
         self._tell_counts()
 
     def apply(self, actions: list[Action]) -> Iterable[Outcome]:  # noqa: ARG002 (the one of `plan`)
+        try:
+            yield from self._imported()
+        except FileProblem:
+            self._bad = True  # somebody changed the file: what it says now is another matter
+            raise
+
+    def _imported(self) -> Iterator[Outcome]:
         loader, stopped = self._loader(), list[Stopped]()
         if not self._head["done"]:
             self._journal.write({self._place("head"): self._head})
@@ -310,7 +335,7 @@ class FilePart(Part):
             results = _Results(self._path, table, self._head["at"], self._settings)
             self._results = self._held.enter_context(results)
             batches = self._until_stopped(self._batches(table, loader), stopped)
-            for batch, fates in self._run.each(loader.settle, batches):
+            for batch, fates in self._each(loader, batches):
                 self._settled(batch, fates)
                 yield from map(self._outcome, fates)
                 self._tell_progress(batch)
@@ -318,6 +343,12 @@ class FilePart(Part):
         if stopped:
             raise stopped[0]
         self._finish()
+
+    def _each(self, loader: Loader, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[Fate]]]:
+        """Several at once, but one after the other where rows may link to rows above them, as in a tree."""
+        itself = self._doctype.name
+        linked = any(column.field.options == itself and not column.table for column in self._layout.columns)
+        return map(loader.settle, batches) if linked else self._run.each(loader.settle, batches)
 
     def _until_stopped(self, batches: Iterator[Batch], stopped: list[Stopped]) -> Iterator[Batch]:
         """No new batch once the run should end; those under way are waited for and written down."""
@@ -344,9 +375,10 @@ class FilePart(Part):
         entries = {int(key.rpartition(":")[2]): entry for key, entry in self._journal.read(place).items()}
         done = Ranges(self._head["done"])
         batch: Batch | None = None
-        size = 0
+        size = weight = 0
         for number, draft in enumerate(self._drafts(table)):
-            if batch and (len(batch.drafts) >= size or number in entries or number in done):
+            if batch and (len(batch.drafts) >= size or weight > HEAVY or number in entries or number in done):
+                table.verify()
                 yield batch
                 batch = None
             if number in done:
@@ -355,8 +387,12 @@ class FilePart(Part):
                 entry = entries.get(number)
                 batch = Batch(number, [], entry)
                 size = entry["last"] - number + 1 if entry else loader.pace.rows
+                weight = 0
             batch.drafts.append(draft)
+            if not batch.entry:
+                weight += sum(len(str(cell)) + 50 for cells in draft.cells for cell in cells)
         if batch:
+            table.verify()
             yield batch
 
     def _drafts(self, table: Table) -> Iterator[Draft]:
@@ -392,6 +428,8 @@ class FilePart(Part):
         for fate in fates:
             self._results.add(fate)
             counts[fate.result] = counts.get(fate.result, 0) + 1
+            if fate.result == "created" and fate.reason:
+                counts["not submitted"] = counts.get("not submitted", 0) + 1
         self._head["at"] = self._results.flush()
         self._head["done"] = self._done.pairs
         self._journal.write({self._place("head"): self._head, self._place(batch.place): None})
@@ -417,7 +455,7 @@ class FilePart(Part):
         self.tally.facts.update({f"rows {name}": counts[name] for name in _RESULTS if counts.get(name)})
         if counts:
             self.tally.note(", ".join(f"{counts[name]:,} {name}" for name in _RESULTS if counts.get(name)))
-        self._bad = self._bad or bool(counts.get("failed") or counts.get("uncertain"))
+        self._bad = self._bad or any(counts.get(bad) for bad in ("failed", "uncertain", "not submitted"))
 
     def _finish(self) -> None:
         """All is dealt with: keep what a later file of this content must be told, and nothing more."""
@@ -476,7 +514,13 @@ class _Results:
         self._files: dict[str, ResultFile] = {}
 
     def __enter__(self) -> Self:
-        for kind in self._at:
+        """Raises ResultFileError before a row is sent where there is no place for what becomes of it."""
+        for kind in ("success", "errors", "uncertain"):
+            path = self._path.with_name(f"{self._path.name}.{kind}.csv")
+            set_aside(path, self._at.get(kind, 0))
+            if not path.exists():
+                self._at.pop(kind, None)
+        for kind in {"success", *self._at}:
             self._open(kind)
         return self
 

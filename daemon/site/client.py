@@ -184,11 +184,12 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         if not docs:
             return []
         names = self._post("frappe.client.insert_many", {"docs": [dict(doc) for doc in docs]})
-        if not isinstance(names, list) or len(names) != len(docs):
+        known = isinstance(names, list) and all(isinstance(name, str | int) and name != "" for name in names)
+        if not known or len(set(names)) != len(docs):
             raise errors.OutcomeUnknown(
                 f"insert_many of {len(docs)} {docs[0]['doctype']}: no list of as many names came"
             )
-        return names
+        return list(names)
 
     def update(self, doc: Mapping[str, Any]) -> Doc:
         """The document after the fields of `doc` were merged into it. With `modified` as it was read, a document that
@@ -410,7 +411,13 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
     # How requests are made
 
     def _post(self, method: str, payload: Mapping[str, Any], safety: Safety = Safety.ONCE) -> Any:
-        return value_of(self.transport.send("POST", f"/api/method/{method}", payload=payload, safety=safety))
+        reply = self.transport.send("POST", f"/api/method/{method}", payload=payload, safety=safety)
+        try:
+            return value_of(reply)
+        except errors.NotFrappe as error:
+            if safety is Safety.READ:
+                raise
+            raise errors.OutcomeUnknown(f"{method}: {error}", status=reply.status) from None
 
     def _document(self, method: str, path: str, doc: Mapping[str, Any]) -> Doc:
         found = value_of(self.transport.send(method, path, payload={"data": dict(doc)}))

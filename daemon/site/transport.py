@@ -270,6 +270,8 @@ class Transport:
         if fault is None:
             self._see_date(headers)
             return reply
+        if isinstance(fault, errors.NotFrappe) and call.safety is Safety.ONCE and 200 <= reply.status < 300:
+            fault = errors.OutcomeUnknown(str(fault), status=reply.status, request=fault.request)
         # The parameter tells the retry policy; a lost reply to a harmless write may be asked for again.
         if isinstance(fault, errors.OutcomeUnknown) and call.safety is Safety.REPEATABLE:
             raise errors.Transient(str(fault), status=fault.status, exc_type=fault.exc_type, request=fault.request)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from daemon.config import one_job
+from daemon.files.inbox import held
 from daemon.runner import Order
 from daemon.sandbox import Fault, Sandbox
 from tests.conftest import Daemon
@@ -297,6 +298,7 @@ def test_files_in_the_inbox_are_claimed_imported_and_put_away(sandbox, daemon_fo
     assert report["counts"] == {"done": 3, "failed": 1} and sandbox.count("Item") == 3
     found = {str(path.relative_to(inbox)) for path in inbox.rglob("*") if path.is_file()}
     assert found == {"done/good.csv", "done/good.csv.success.csv", "failed/bad.csv", "failed/bad.csv.errors.csv",
+                     "failed/bad.csv.success.csv",
                      "failed/noise.csv", "half.csv.part", "fresh.csv"}  # fmt: skip
     assert site.once("items")["counts"] == {}
 
@@ -351,3 +353,121 @@ def test_killed_at_any_moment_it_ends_with_exactly_the_file_s_rows(seed, sandbox
     assert sandbox.count("Item") == 2000 and ends[-signal.SIGKILL] >= 1
     results = Counter(row["item_code"] for row in read(tmp_path / "items.csv.success.csv"))
     assert len(results) == 2000 and set(results.values()) == {1}
+
+
+def test_a_reply_that_nobody_can_read_leaves_the_rows_open_and_is_looked_up(site, sandbox, tmp_path):
+    """HTML or cut JSON with a 200 came after the work was done: neither failed rows nor a second time."""
+    sandbox.faults.add(Fault("status", path="*insert_many", code=200, times=1))
+    report = load(site, write(tmp_path / "items.csv", ITEM, items(400)))
+    assert report["counts"] == {"done": 400} and sandbox.count("Item") == 400
+    sandbox.faults.add(Fault("status", path="*insert_many", code=200, times=1))
+    path = write(tmp_path / "todo.csv", ("description",), [(f"Call {n}",) for n in range(50)])
+    assert load(site, path, "ToDo")["counts"] == {"uncertain": 50}
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault("status", path="*insert_many", code=503), Fault("deadlock", path="*insert_many")]
+)
+def test_what_the_site_says_it_did_not_do_is_not_uncertain(fault, site, sandbox, tmp_path):
+    """Rows without a key that were refused for now are simply sent by the next run."""
+    path = write(tmp_path / "todo.csv", ("description",), [(f"Call {n}",) for n in range(300)])
+    sandbox.faults.add(fault)
+    assert load(site, path, "ToDo")["exit_code"] != 0
+    sandbox.faults.clear()
+    assert load(site, path, "ToDo")["counts"] == {"done": 300} and sandbox.count("ToDo") == 300
+
+
+def test_a_key_that_is_refused_in_mid_run_ends_it(site, sandbox, tmp_path):
+    """401 is about the daemon, not about rows: none fails for it, and the next run goes on."""
+    path = write(tmp_path / "items.csv", ITEM, items(2000))
+    fault = Fault("status", path="*insert_many", code=401, html=False, after=3)
+    sandbox.faults.add(fault)
+    report = load(site, path)
+    assert report["exit_code"] in (1, 77) and not report["counts"].get("failed")
+    sandbox.faults.clear()
+    assert load(site, path)["status"] == "done" and sandbox.count("Item") == 2000
+
+
+def test_fields_of_child_rows_that_a_file_does_not_name_stay(site, sandbox, tmp_path):
+    """A table that is sent replaces the one that is there, so rows go with all that they held."""
+    sandbox.seed("Customer", [{"name": "Acme", "customer_name": "Acme"}])
+    sandbox.seed("Item", [{"name": code, "item_code": code} for code in ("A", "B")])
+    header = ("po_no", "customer", "items.item_code", "items.qty", "items.rate")
+    rows = [("P1", "Acme", "A", 1, 5), ("", "", "B", 2, 7)]
+    load(site, write(tmp_path / "orders.csv", header, rows), "Sales Order", mandatory=False, key="po_no")
+    change = write(tmp_path / "more.csv", ("po_no", "items.item_code", "items.qty"), [("P1", "A", 3), ("", "B", 2)])
+    report = load(site, change, "Sales Order", mandatory=False, key="po_no", update_existing=True)
+    assert report["counts"] == {"done": 1}
+    assert [(row["qty"], row["rate"]) for row in sandbox.rows("Sales Order Item", fields=["qty", "rate", "idx"])] == [
+        (3, 5),
+        (2, 7),
+    ]
+
+
+@pytest.mark.parametrize("codes", [("Мой", "Мои"), ("กา", "กี"), ("क", "कि")])
+def test_letters_that_only_look_alike_are_two_keys(codes, site, sandbox, tmp_path):
+    """Marks make another letter outside the Latin script."""
+    rows = [(code, "x", "Products") for code in codes]
+    assert load(site, write(tmp_path / "items.csv", ITEM, rows))["counts"] == {"done": 2}
+
+
+def test_a_tree_is_imported_from_its_root_on(site, sandbox, tmp_path):
+    """Rows may link to rows far above them, in batches before their own."""
+    rows = [(f"Group {n}", f"Group {n - 1}" if n else "Products") for n in range(700)]
+    report = load(site, write(tmp_path / "groups.csv", ("item_group_name", "parent_item_group"), rows), "Item Group")
+    assert report["counts"] == {"done": 700}
+
+
+def test_a_file_that_changes_while_it_is_imported_ends_the_import(site, sandbox, tmp_path):
+    """Nothing of the new content is sent under the old one's name."""
+    path = write(tmp_path / "items.csv", ITEM, items(3000))
+
+    def change(method, url):
+        if "insert_many" in url:
+            before.on = False
+            write(path, ITEM, items(3000, 50_000))
+
+    before = Before(sandbox, change)
+    report = load(site, path)
+    assert "changed" in report["parts"][0]["error"]["message"]
+    assert not sandbox.count("Item", {"name": [">=", "IT-50000"]})
+
+
+def test_a_content_that_is_dropped_again_is_refused_and_an_errors_file_is_a_file(sandbox, daemon_for, tmp_path):
+    """The inbox tells a file that a crash left from one of the same content that came later; x.errors.csv, mended and
+    dropped, is imported like any other, whatever the settings say of delimiters."""
+    sandbox.seed("Item Group", [{"name": "Products", "item_group_name": "Products"}])
+    site = daemon_for(sandbox, INBOX + 'delimiter = ";"\nencoding = "cp1252"\n')
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    text = "item_code;item_group\nA;Products\nB;Nonsense\n"
+    (inbox / "x.csv").write_text(text)
+    site.clock.passed = 60
+    assert site.once("items")["counts"] == {"done": 1, "failed": 1}
+    (inbox / "x.csv").write_text(text)
+    assert "was imported before" in site.once("items")["parts"][0]["error"]["message"]
+    assert (inbox / "failed/x-2.csv").exists()
+    errors = (inbox / "failed/x.csv.errors.csv").read_text("utf-8-sig")
+    (inbox / "x.csv.errors.csv").write_text(errors.replace("Nonsense", "Products"), "utf-8-sig")
+    assert site.once("items")["counts"] == {"done": 1} and sandbox.count("Item") == 2
+    assert (inbox / "done/x.csv.errors.again.csv").exists()
+
+
+def test_one_file_is_imported_by_one_process(site, tmp_path):
+    """Also where two daemons with two states share an inbox: the lock is on the file."""
+    path = write(tmp_path / "items.csv", ITEM, items(3))
+    with held(path):
+        assert "another process" in load(site, path)["parts"][0]["error"]["message"]
+
+
+def test_a_place_that_takes_no_results_is_told_before_a_row_is_sent(site, sandbox, tmp_path):
+    """Rows on the site without a record of them would be worse than none."""
+    path = write(tmp_path / f"{'x' * 240}.csv", ITEM, items(3))  # with an ending more it is no name
+    report = load(site, path)
+    assert report["parts"][0]["error"]["kind"] == "ResultFileError" and sandbox.count("Item") == 0
+
+
+def test_a_long_text_is_no_key(site, tmp_path):
+    """The site cleans it, so that nothing would be found again by it."""
+    path = write(tmp_path / "todo.csv", ("description",), [("one",)])
+    assert "which the site may change" in load(site, path, "ToDo", key="description")["parts"][0]["error"]["message"]
