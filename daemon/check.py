@@ -148,7 +148,10 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
         meta = site.meta(need.doctype)
     except NotFound:
         what = f"the site has no DocType {need.doctype!r}"
-        return [Finding(PROBLEM, need.doctype, what, "operator", "Correct the name, or disable what needs it.")]
+        action = "Correct the name, or disable what needs it."
+        if need.by_setup:
+            action = "Run `frappe-daemon setup --apply` with the key of a System Manager."
+        return [Finding(PROBLEM, need.doctype, what, "operator", action)]
     except SiteError as error:
         return [Finding(PROBLEM, need.doctype, str(error), error.who, error.action)]
     if need.rows and (what := _rowless(meta)):

@@ -17,6 +17,8 @@ from daemon.errors import DaemonError, Exit
 if TYPE_CHECKING:
     from daemon.app import App
     from daemon.config import Config, Job
+    from daemon.site.client import Site
+    from daemon.site.provision import Step
 
 cli = typer.Typer(
     name="frappe-daemon",
@@ -223,6 +225,45 @@ def _check_site(loaded: Config, findings: list[Any]) -> int:
         findings[:] = [checks.Finding(**app.redact(found.as_json())) for found in findings]
         app.close()
     return Exit.DONE
+
+
+@cli.command()
+def setup(
+    config: ConfigOption = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; without, the plan is shown and nothing done.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take away what setup made, and nothing else.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the DocTypes and fields on the site that the enabled jobs need."""
+    from daemon.app import IMPATIENT
+    from daemon.site import provision
+
+    with _app(config, None, level="warning") as app:
+        with app.site(IMPATIENT) as site:
+            wanted = [job for job in app.config.jobs.values() if job.settings.enabled]
+            steps = list(provision.to_remove(site) if remove else _provisions(site, wanted))
+            if apply:
+                steps = list(provision.apply(site, steps))
+        found = app.redact([step.as_json() for step in steps])
+    _show(found, as_json, "of_steps", apply)
+    raise typer.Exit(Exit.SOME_FAILED if any(step.state == "refused" for step in steps) else Exit.DONE)
+
+
+def _provisions(site: Site, jobs: Iterable[Job]) -> Iterator[Step]:
+    """The plan for all that kinds ask for."""
+    from daemon.errors import SiteError, Transient
+    from daemon.site import provision
+
+    wanted: list[Any] = []
+    for job in jobs:
+        try:
+            if ask := getattr(job.kind, "provisions", None):
+                wanted += ask(job.settings, site)
+        except Transient:
+            raise
+        except SiteError as error:
+            yield provision.refused(provision.Step(f"what {job.name} needs", "refused"), error)
+    yield from provision.to_make(site, wanted)
 
 
 @cli.command()

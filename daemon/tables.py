@@ -146,6 +146,22 @@ def of_findings(findings: Iterable[Mapping[str, str]]) -> Group:
     return Group(*lines)
 
 
+def of_steps(steps: Sequence[Mapping[str, str]], applied: bool) -> Group:
+    """What `setup` would make or take away, or has."""
+    lines: list[Any] = []
+    for step in steps:
+        state = Text(step["state"], style="bold red" if step["state"] == "refused" else "green")
+        note = f" ({step['note']})" if step["note"] else ""
+        lines.append(Text.assemble((f"{step['what']}: ", "bold"), state, note))
+        if step["action"]:
+            lines.append(Text(f"    → {step['who']}: {step['action']}", style="bold red"))
+    if not steps:
+        lines.append(Text("There is nothing to do."))
+    elif not applied and any(step["state"].startswith("would") for step in steps):
+        lines.append(Text("This is the plan; --apply does it."))
+    return Group(*lines)
+
+
 def of_jobs(jobs: Iterable[Mapping[str, Any]], zone: ZoneInfo) -> Table:
     """Jobs with their next slots and last results, all in the zone of the schedules."""
     table = _table("Job", "Kind", "Schedule", f"Next five ({zone.key})", "Last")

@@ -38,11 +38,28 @@ class Need:
     """Why nobody but Administrator may do it, where the DocType's own code says so."""
     otherwise: Need | None = None
     """A second way, taken where the rights for this one are missing."""
+    by_setup: bool = False
+    """`frappe-daemon setup` makes the DocType."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provision:
+    """A document that `frappe-daemon setup` makes on the site for a job; daemon.site.provision makes it."""
+
+    doctype: str
+    """DocType or Custom Field: both have a description, by which setup knows again what it made."""
+    name: str
+    """The name that the document has once it is made."""
+    values: Mapping[str, Any]
+    why: str
+    """What it is for, as the end of a sentence."""
 
 
 class DialectPort(Protocol):
     """What kinds ask of the site's version; daemon.site.dialect says more."""
 
+    @property
+    def desk(self) -> str: ...
     @property
     def log_settings_field(self) -> str: ...
     @property
@@ -65,12 +82,28 @@ class SitePort(Protocol):
     def dialect(self) -> DialectPort: ...
     @property
     def log_settings(self) -> LogSettingsPort: ...
+
+    url: str
+
     def user(self) -> str: ...
     def roles(self, user: str) -> frozenset[str]: ...
     def meta(self, doctype: str) -> DocType: ...
     def insert_many(self, docs: Sequence[Mapping[str, Any]]) -> list[str]: ...
     def update(self, doc: Mapping[str, Any]) -> dict[str, Any]: ...
-    def get_list(self, doctype: str, fields: Sequence[Any] = ..., filters: Any = None) -> list[dict[str, Any]]: ...
+    def insert(self, doc: Mapping[str, Any]) -> dict[str, Any]: ...
+    def post_api(self, method: str, params: Mapping[str, Any] | None = None) -> Any: ...
+    def get_doc(self, doctype: str, name: str | int = "") -> dict[str, Any]: ...
+    def get_list(
+        self,
+        doctype: str,
+        fields: Sequence[Any] = ...,
+        filters: Any = None,
+        limit_start: int = 0,
+        limit_page_length: int = 0,
+        order_by: str | None = None,
+    ) -> list[dict[str, Any]]: ...
+    def download(self, file_url: str, path: Path, *, largest: int) -> None: ...
+    def attach(self, path: Path, doctype: str, name: str, *, file_name: str) -> str: ...
     def text(self, moment: datetime) -> str: ...
     def bound(self, moment: datetime) -> str: ...
     def no_dates(self, doctype: str, fields: Iterable[str]) -> list[str]: ...
@@ -197,7 +230,8 @@ class Part:
 
 
 class Kind(Protocol):
-    """A module of daemon/jobs/."""
+    """A module of daemon/jobs/. It may also have `provisions(settings, site)`, which yields each Provision that a job
+    of these settings needs on the site."""
 
     Settings: type[Any]
 

@@ -8,7 +8,8 @@
     update_existing = true
 
 Each file that is dropped into the inbox is claimed, imported and put into done/ or failed/, with what became of its
-rows beside it. `file` instead of `inbox` names one file, imported whenever its content is new.
+rows beside it. `file` instead of `inbox` names one file, imported whenever its content is new. `requests = true`
+instead of both takes what people ask for on the site itself: daemon.jobs._requests.
 
 Rows are sent in batches by `insert_many`. Before a batch is sent it is written down with what the site then had; after
 a lost reply, a stop or a kill its rows are looked up by key before anything is sent again. Rows without a key whose
@@ -34,7 +35,7 @@ from pydantic import Field, model_validator
 from daemon.core.batches import Ranges
 from daemon.core.columns import Layout, resolve
 from daemon.core.doctype import DocType
-from daemon.core.kind import DialectPort, JournalPort, Need, Part, Run
+from daemon.core.kind import DialectPort, JournalPort, Need, Part, Provision, Run, SitePort
 from daemon.core.plan import Action, Census, Guard, Outcome, Result
 from daemon.core.rows import Assembler, Draft, Duplicates, Problem, key_digest
 from daemon.core.settings import DirectoryPath, Duration, FilePath, JobSettings
@@ -50,6 +51,8 @@ KEY_FIELD = "custom_daemon_import_key"
 """A hidden unique field that `setup` can give to DocTypes that have no key of their own."""
 SAMPLE = 1000
 """Rows that are looked at for how dates and numbers are written."""
+REQUESTS = "Daemon Import"
+"""The DocType by which imports are asked for on the site."""
 JOURNAL = "import"
 """Owner of what is written down: files are the same for all jobs."""
 HEAVY = 1 << 20
@@ -61,9 +64,15 @@ OURS = {"import_line": "", "import_error": ""}
 class Settings(JobSettings):
     """An import job."""
 
-    doctype: Annotated[str, Field(min_length=1)]
+    doctype: str = ""
     inbox: DirectoryPath | None = None
     file: FilePath | None = None
+    requests: bool = False
+    """Import what documents of the DocType Daemon Import ask for."""
+    directory: DirectoryPath | None = None
+    """Where files that were attached to requests are worked on, until their results are attached, too."""
+    max_size: Annotated[int, Field(ge=1)] = 200_000_000
+    """Bytes of a file that is attached to a request."""
     quiet: Duration = timedelta(seconds=30)
     """A file in the inbox is complete once nobody has written to it for this long."""
     key: str = ""
@@ -93,10 +102,23 @@ class Settings(JobSettings):
 
     @model_validator(mode="after")
     def _says_where(self) -> Self:
-        if (self.inbox is None) == (self.file is None):
-            raise ValueError("an import has either an inbox (a directory) or a file")
+        if (self.inbox is not None) + (self.file is not None) + self.requests != 1:
+            raise ValueError("an import has an inbox (a directory), a file, or requests = true")
+        if self.requests:
+            self._leaves_to_requests()
+        elif not self.doctype:
+            raise ValueError("doctype is missing: what the rows become")
+        elif self.directory:
+            raise ValueError("directory is for requests = true alone")
         self.reading  # noqa: B018 (raises for a date format that is none)
         return self
+
+    def _leaves_to_requests(self) -> None:
+        if self.directory is None:
+            raise ValueError("requests = true needs a directory, where files from the site are worked on")
+        said = [name for name in ("doctype", "update_existing", "submit") if getattr(self, name)]
+        if said:
+            raise ValueError(f"each request says {' and '.join(said)} itself; take it out")
 
     @property
     def reading(self) -> Reading:
@@ -112,6 +134,9 @@ class Settings(JobSettings):
 
 def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: ARG001 (every kind is asked so)
     """The DocType, fields that the configuration names, and the rights."""
+    if settings.requests:
+        yield Need(REQUESTS, ("status", "run"), (), ("read", "write", "email"), by_setup=True)
+        return
     rights = [
         "read",
         "create",
@@ -122,9 +147,36 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: 
     yield Need(settings.doctype, tuple(name for name in named if name and "." not in name), (), tuple(rights))
 
 
+def provisions(settings: Settings, site: SitePort) -> Iterable[Provision]:
+    """The DocType of requests; for a DocType whose rows nothing would find again, a field that does.
+
+    Raises SiteError where the DocType cannot be looked at.
+    """
+    if settings.requests:
+        from daemon.jobs._requests import PROVISION  # it builds upon this module
+
+        yield PROVISION
+        return
+    meta = site.meta(settings.doctype)
+    own_key = any(field.unique for field in meta.fields if field.fieldname != KEY_FIELD)
+    if not (meta.issingle or meta.istable or settings.key or meta.named_after or meta.prompts or own_key):
+        yield _key_field(meta.name)
+
+
+def _key_field(doctype: str) -> Provision:
+    flags = dict.fromkeys(("unique", "hidden", "no_copy", "read_only", "print_hide"), 1)
+    facts = {"dt": doctype, "fieldname": KEY_FIELD, "label": "Daemon Import Key", "fieldtype": "Data"}
+    why = "by which an import finds its rows again after a lost reply or a crash"
+    return Provision("Custom Field", f"{doctype}-{KEY_FIELD}", {**facts, **flags}, why)
+
+
 def parts(run: Run, settings: Settings) -> Iterable[Part]:
-    """One part for each file."""
-    if settings.file is not None:
+    """One part for each file, or for each request."""
+    if settings.requests:
+        from daemon.jobs import _requests  # it builds upon this module
+
+        yield from _requests.parts(run, settings)
+    elif settings.file is not None:
         yield FilePart(run, settings, settings.file, None)
     elif settings.inbox is not None:
         inbox = Inbox(settings.inbox)
@@ -136,6 +188,8 @@ class FilePart(Part):
     """One file at work."""
 
     guard = Guard(max_percent=100.0)
+    goes_away = False
+    """The file is moved or removed once it is dealt with, so that one which was imported was left by a crash."""
 
     def __init__(self, run: Run, settings: Settings, path: Path, inbox: Inbox | None) -> None:
         super().__init__(path.name)
@@ -252,7 +306,8 @@ class FilePart(Part):
         """What is known of this content: new, unfinished, or imported before. Raises FileProblem where it may not."""
         settings, name = self._settings, self._place("head")
         head: dict[str, Any] = self._journal.read(name).get(name) or {}
-        if head.get("status") == "done" and head.get("file") == self._identity and self._inbox:
+        same = head.get("file") == self._identity if self._inbox else head.get("source") == str(self._path)
+        if head.get("status") == "done" and same and (self._inbox or self.goes_away):
             return head  # a crash came between the last row and putting the file away
         if head and settings.again and head["status"] == "done":
             self._journal.write(dict.fromkeys(self._journal.read(self._place(""))))

@@ -26,6 +26,7 @@ RIGHTS = (
     "email",
 )
 TABLES = ("Table", "Table MultiSelect")
+LAYOUT = ("Section Break", "Column Break", "Tab Break", "HTML", "Button", "Heading")
 NUMBERS = {"Int": "INTEGER", "Check": "INTEGER", "Float": "REAL", "Currency": "REAL", "Percent": "REAL"}
 
 
@@ -65,7 +66,7 @@ class DocType:
 
     @property
     def columns(self) -> list[Field]:
-        return [one for one in self.fields.values() if one.type not in TABLES]
+        return [one for one in self.fields.values() if one.type not in TABLES + LAYOUT]
 
     @property
     def tables(self) -> list[Field]:
@@ -269,7 +270,7 @@ Role | Core | autoname=field:role_name
 DocType | Core | autoname=prompt
   + System Manager: read write create delete report print email
   module:Data !reqd; custom:Check; istable:Check; issingle:Check; is_submittable:Check; autoname:Data; naming_rule:Data
-  track_changes:Check; fields:Table[DocField]; permissions:Table[DocPerm]
+  track_changes:Check; description:Small Text; fields:Table[DocField]; permissions:Table[DocPerm]
 DocField | Core | istable
   fieldname:Data; label:Data; fieldtype:Data=Data; options:Small Text; reqd:Check; unique:Check; default:Small Text
   read_only:Check; no_copy:Check; hidden:Check; in_list_view:Check; allow_on_submit:Check; length:Int; precision:Data
@@ -280,6 +281,7 @@ Custom Field | Custom | autoname=custom_field
   + System Manager: all
   dt:Link[DocType] !reqd; fieldname:Data; label:Data; fieldtype:Data; options:Small Text; insert_after:Data; reqd:Check
   unique:Check; no_copy:Check; read_only:Check; default:Text; length:Int; description:Text; hidden:Check
+  print_hide:Check
 Custom DocPerm | Core
   + System Manager: all
   parent:Data; role:Link[Role]; permlevel:Int; read:Check; write:Check; create:Check; delete:Check; submit:Check
@@ -291,7 +293,7 @@ File | Core
   + All: read write create delete
   + System Manager: all
   file_name:Data; file_url:Code; is_private:Check; attached_to_doctype:Data; attached_to_name:Data; content_hash:Data
-  file_size:Int; folder:Data
+  file_size:Int; folder:Data; attached_to_field:Data
 ToDo | Desk
   + All: read write create delete print email
   + System Manager: read write create report print email

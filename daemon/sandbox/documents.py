@@ -69,6 +69,7 @@ def insert(site: FrappeSite, doc: Mapping[str, Any], *, named: bool = False) -> 
     row = {**site.stamps(name, int(doc.get("docstatus") or 0)), **values}
     _unique(site, meta, row, lambda: site.store.insert(meta.name, row))
     _write_children(site, meta, name, doc)
+    _attach(site, meta, name, row)
     _inserted(site, meta.name, name)
     return load(site, meta.name, name)
 
@@ -122,6 +123,8 @@ def update(site: FrappeSite, doctype: str, name: str, values: Mapping[str, Any],
     meta, before = site.doctype(doctype), load(site, doctype, name)
     rights.require(site, "write", doctype, before)
     _check_latest(before, values)
+    if values.get("owner") not in (None, before["owner"]):
+        raise FrappeError("CannotChangeConstantError", "Value cannot be changed for <strong>Created By</strong>")
     status = int(values.get("docstatus", before["docstatus"]) or 0)
     _check_docstatus(site, meta, before, status)
     sent = {**_emptied(meta), **values} if whole else values
@@ -137,9 +140,28 @@ def update(site: FrappeSite, doctype: str, name: str, values: Mapping[str, Any],
     _write(site, meta, before["name"], changed)
     _write_children(site, meta, before["name"], {one.name: doc[one.name] for one in meta.tables if one.name in sent or
                                                  doc[one.name] is not before[one.name]})  # fmt: skip
+    _attach(site, meta, before["name"], changed)
     if doctype == "DocType":
         site.add_doctype(site.stored_doctype(before["name"]))
     return load(site, doctype, before["name"])
+
+
+def _attach(site: FrappeSite, meta: DocType, name: str, row: Mapping[str, Any]) -> None:
+    """core/doctype/file/utils.py:attach_files_to_document: a file that an Attach field names becomes an attachment."""
+    files = table("File")
+    for one in meta.columns:
+        url = str(row.get(one.name) or "")
+        if one.type not in ("Attach", "Attach Image") or not url.startswith(("/files/", "/private/files/")):
+            continue
+        facts = {"attached_to_doctype": meta.name, "attached_to_name": name, "attached_to_field": one.name}
+        rows = site.store.all(f"SELECT * FROM {files} WHERE file_url = ?", (url,))
+        if not rows or any(all(row[key] == value for key, value in facts.items()) for row in rows):
+            continue
+        if free := next((row for row in rows if not row["attached_to_name"]), None):
+            site.store.update("File", free["name"], facts)
+        else:
+            copied = {key: rows[0][key] for key in ("file_name", "file_url", "is_private", "file_size", "folder")}
+            site.store.insert("File", {**site.stamps(hash_name()), **copied, **facts})
 
 
 def _emptied(meta: DocType) -> Doc:

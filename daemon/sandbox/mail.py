@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from typing import Any
+from urllib.parse import quote
 
 from daemon.sandbox import documents, rights
 from daemon.sandbox.methods import method
@@ -81,19 +82,24 @@ def get_html_and_style(site: FrappeSite, doc: str, name: str | None = None) -> D
 @method("upload_file")
 def upload_file(
     site: FrappeSite, file: bytes | None = None, filename: str = "", file_name: str = "", is_private: Any = 0,
-    doctype: str | None = None, docname: str | None = None, folder: str = "Home",
+    doctype: str | None = None, docname: str | None = None, folder: str = "Home", fieldname: str | None = None,
 ) -> Doc:  # fmt: skip
-    """A File document; what is in it is kept beside."""
+    """A File document; what is in it is kept beside. It gets another name where the name is another file's."""
+    if doctype and docname:
+        rights.require(site, "write", doctype, documents.load(site, doctype, docname))
     name = file_name or filename
     if file is None or not name:
         raise FrappeError("MandatoryError", "Fields `file_name` or `file_url` must be set for File")
+    if not file:
+        raise FrappeError("OSError", "File  does not exist", thrown=False)
     private = int(decoded(is_private) or 0)
     url = f"{'/private' if private else ''}/files/{name}"
     if site.store.value("SELECT 1 FROM contents WHERE url = ? AND content != ?", (url, file)):
         stem, dot, ending = url.rpartition(".")
         url = f"{stem}{secrets.token_hex(3)}{dot}{ending}"
+        name = url.rpartition("/")[2]
     facts = {"file_name": name, "file_url": url, "is_private": private, "file_size": len(file), "folder": folder}
-    attached = {"attached_to_doctype": doctype, "attached_to_name": docname}
+    attached = {"attached_to_doctype": doctype, "attached_to_name": docname, "attached_to_field": fieldname}
     doc = documents.insert(site, {"doctype": "File", **facts, **attached})
     site.store.run("INSERT OR REPLACE INTO contents VALUES (?, ?)", (url, file))
     return doc
@@ -114,7 +120,9 @@ def download_file(site: FrappeSite, file_url: str) -> Answer:
         raise FrappeError("DoesNotExistError", f"File {{'file_url': '{file_url}'}} not found")
     if content is None or not allowed:
         raise FrappeError("PermissionError", thrown=False)
-    return Answer(content, media="application/octet-stream")
+    answer = Answer(content, media="application/octet-stream")
+    answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(file_url.rpartition('/')[2])}"
+    return answer
 
 
 def _content(site: FrappeSite, url: str) -> tuple[bytes | None, bool]:

@@ -12,12 +12,12 @@ STATUS = {
     "DuplicateEntryError": 409, "NameError": 409, "TooManyRequestsError": 429, "SessionStopped": 503,
     "QueueOverloaded": 503, "OutgoingEmailError": 501, "QueryDeadlockError": 500, "TypeError": 500, "KeyError": 500,
     "RuntimeError": 500, "OperationalError": 500, "JSONDecodeError": 500, "ProgrammingError": 500,
-    "ValueError": 500, "AttributeError": 500,
+    "ValueError": 500, "AttributeError": 500, "OSError": 500,
 }  # fmt: skip
 """frappe/exceptions.py `http_status_code`; whatever is not here is a ValidationError: 417."""
 
 _MODULES = {
-    **dict.fromkeys(("TypeError", "KeyError", "RuntimeError", "ValueError", "AttributeError"), ""),
+    **dict.fromkeys(("TypeError", "KeyError", "RuntimeError", "ValueError", "AttributeError", "OSError"), ""),
     **dict.fromkeys(("OperationalError", "ProgrammingError"), "pymysql.err."),
     "JSONDecodeError": "json.decoder.",
 }

@@ -148,7 +148,7 @@ class FrappeSite:
     def add_field(self, row: Mapping[str, Any]) -> None:
         """A Custom Field, merged into its DocType."""
         doctype = self.doctype(row["dt"])
-        flags = {key: row.get(key) for key in ("reqd", "unique", "no_copy", "default", "label") if row.get(key)}
+        flags = {key: row.get(key) for key in _FLAGS if row.get(key)}
         name = row["fieldname"]
         doctype.fields[name] = Field(name, row.get("fieldtype") or "Data", row.get("options") or "", flags)
         self.store.create(doctype)
@@ -205,6 +205,9 @@ class FrappeSite:
             job()
 
         self.enqueue(run)
+
+
+_FLAGS = ("reqd", "unique", "no_copy", "default", "label", "read_only", "hidden")
 
 
 def standard_columns(meta: DocType) -> list[str]:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -30,6 +31,9 @@ Doc = dict[str, Any]
 
 LONG_QUERY = 2000
 """Characters of filters beyond which a list is asked for by POST: proxies cap the length of an address at 4 to 8 KB."""
+
+UPLOADS = 3
+"""How often a file is sent, when the replies get lost and the site does not have it."""
 
 ALL = 2**31 - 1
 """All rows from a place on: without a limit 14 and 15 forget the place, and 16 makes SQL that MariaDB refuses."""
@@ -279,6 +283,48 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         """The printed document as HTML (frappe/www/printview.py:get_html_and_style; `/print` is a page, not an API)."""
         params = {"doc": doctype, "name": name, "print_format": print_format, "no_letterhead": int(not letterhead)}
         return str(self.get_api("frappe.www.printview.get_html_and_style", params)["html"])
+
+    def download(self, file_url: str, path: Path, *, largest: int) -> None:
+        """Stream the file that the site knows as `file_url`, private or public, into `path`.
+
+        By frappe.handler.download_file, whose errors are JSON; public files are else served by nginx, not by Frappe.
+        Raises NotFound, NotPermitted, FileProblem (more than `largest` bytes) and OutputError (`path`).
+        """
+        where = "/api/method/frappe.handler.download_file"
+        reply = self.transport.send("GET", where, params={"file_url": file_url}, into=path, largest=largest)
+        if reply.content or not path.exists():
+            raise _unlike("a file", reply.content, f"GET {where}")
+
+    def attach(self, path: Path, doctype: str, name: str, *, file_name: str) -> str:
+        """URL of the private attachment `file_name` of a document, which has the content of `path`.
+
+        An attachment of that name which is there is taken to be it, so that a lost reply is looked up and a second call
+        does nothing; the name must be one that nobody else uses. The site gives a file another name where it has
+        another file of that name (core/doctype/file/file.py:save_file).
+        """
+        where = {"attached_to_doctype": doctype, "attached_to_name": name, "file_name": file_name}
+        for attempt in range(UPLOADS):
+            if found := self.get_list("File", ["file_url"], where):
+                return str(found[0]["file_url"])
+            try:
+                return self._upload(path, doctype, name, file_name)
+            except errors.OutcomeUnknown:
+                if attempt == UPLOADS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _upload(self, path: Path, doctype: str, name: str, file_name: str) -> str:
+        fields = {"is_private": "1", "doctype": doctype, "docname": name, "folder": "Home"}
+        try:
+            with path.open("rb") as file:  # httpx goes back to its beginning for another try
+                parts: dict[str, Any] = {key: (None, value) for key, value in fields.items()}
+                parts["file"] = (file_name, file)
+                made = value_of(self.transport.send("POST", "/api/method/upload_file", files=parts))
+        except OSError as error:
+            raise errors.FileProblem(f"{path}: cannot be read: {error.strerror or error}", path=str(path)) from None
+        if not isinstance(made, dict) or not made.get("file_url"):
+            raise errors.OutcomeUnknown(f"POST /api/method/upload_file: no file came back for {file_name}")
+        return str(made["file_url"])
 
     def get_upload_template(self, doctype: str, with_data: bool = False) -> BytesIO:  # noqa: ARG002 (the vocabulary's)
         """Refused: the pages behind it left Frappe before version 14."""

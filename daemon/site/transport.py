@@ -9,12 +9,14 @@ that nothing was done; once its fate is open it raises OutcomeUnknown, unless re
 from __future__ import annotations
 
 import json
+import os
 import random
 import ssl
 import threading
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -22,7 +24,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import httpx
@@ -110,6 +112,10 @@ class Call:
     safety: Safety = Safety.READ
     begun: float = 0.0
     """Monotonic seconds."""
+    into: Path | None = None
+    """Where the reply is put instead of into memory, if it is a file (Frappe says so by Content-Disposition)."""
+    largest: int = LARGEST_REPLY
+    """Bytes of the reply, at the most."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -215,12 +221,16 @@ class Transport:
         payload: Any = None,
         files: Mapping[str, Any] | None = None,
         safety: Safety | None = None,
+        into: Path | None = None,
+        largest: int = LARGEST_REPLY,
     ) -> Reply:
         """The site's successful reply to `method` on `path` ("/api/…").
 
         `params` are sent in the query (lists and dicts as JSON), `payload` as the JSON body. `safety` is READ for GET
-        and ONCE for anything else, unless stated. Raises SiteError as daemon.site.replies decides, OutcomeUnknown for a
-        write whose reply was lost, SiteDown once a request of this run has spent all its patience on a dead site.
+        and ONCE for anything else, unless stated. `into`: a file that the reply is streamed into, made anew by each
+        try, of at most `largest` bytes (else FileProblem), readable by the daemon's user alone. Raises SiteError as
+        daemon.site.replies decides, OutcomeUnknown for a write whose reply was lost, SiteDown once a request of this
+        run has spent all its patience on a dead site.
         """
         call = Call(
             method,
@@ -230,6 +240,8 @@ class Transport:
             files,
             safety or (Safety.READ if method == "GET" else Safety.ONCE),
             self._clock.monotonic(),
+            into,
+            largest,
         )
         before = self._answered
         try:
@@ -287,16 +299,21 @@ class Transport:
             files=call.files,
             headers=_JSON if call.content is not None else None,
         ) as response:
-            content = bytearray()
-            for piece in response.iter_bytes():
-                content += piece
-                if len(content) > LARGEST_REPLY:
-                    raise httpx.DecodingError(f"the reply is larger than {LARGEST_REPLY >> 20} MB")
-                passed = self._clock.monotonic() - started
-                if passed > self._longest_reply:
-                    raise httpx.ReadTimeout(f"the reply was not complete after {self._longest_reply:g} s")
-                if passed > PROMPT and call.safety is Safety.READ:
-                    self._clock.pause(0)  # a stop need not wait for what changes nothing
+            content, size = bytearray(), 0
+            with _opened(call, response) as file:
+                for piece in response.iter_bytes():
+                    size += len(piece)
+                    if size > call.largest:
+                        raise _too_large(call)
+                    if file:
+                        file.write(piece)
+                    else:
+                        content += piece
+                    passed = self._clock.monotonic() - started
+                    if passed > self._longest_reply:
+                        raise httpx.ReadTimeout(f"the reply was not complete after {self._longest_reply:g} s")
+                    if passed > PROMPT and call.safety is Safety.READ:
+                        self._clock.pause(0)  # a stop need not wait for what changes nothing
             headers = response.headers
             if not response.is_success:  # an error may echo what it was sent, and is cut short before it is shown
                 for secret in self._secrets:
@@ -339,6 +356,31 @@ class Transport:
             self.traffic.retries += 1
             self.traffic.waits += isinstance(error, errors.Throttled)
         self._note("request.retried", request=str(state.args[0]), error=str(error), wait=round(state.upcoming_sleep, 2))
+
+
+@contextmanager
+def _opened(call: Call, response: httpx.Response) -> Iterator[IO[bytes] | None]:
+    """The file that the reply is for, on the disk when the block ends; None where the reply is kept in memory: it is no
+    file, but an error or a page of something in front of the site. Raises OutputError."""
+    if call.into is None or not response.is_success or "content-disposition" not in response.headers:
+        yield None
+        return
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        with os.fdopen(os.open(call.into, flags, 0o600), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise errors.OutputError(f"{call.into}: cannot be written: {error.strerror or error}") from None
+
+
+def _too_large(call: Call) -> Exception:
+    if call.into is None:
+        return httpx.DecodingError(f"the reply is larger than {call.largest >> 20} MB")
+    action = "Split the file, or let the job take larger ones."
+    said = f"{call.into.name}: the file is larger than {call.largest:,} bytes, which is more than is taken"
+    return errors.FileProblem(said, path=str(call.into), action=action)
 
 
 def _may_repeat(error: BaseException) -> bool:

@@ -1,0 +1,144 @@
+"""What jobs need on the site, made and taken away again: DocTypes and Custom Fields. Reads and writes these alone.
+
+What is made carries a mark in its description. Nothing without the mark is changed or removed, so that what somebody
+else made, by hand or by an app, stays as it is. Making something runs DDL, which MariaDB does not undo, so this is for
+a person at the command line and never for a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from daemon import errors
+from daemon.core.kind import Provision
+
+if TYPE_CHECKING:
+    from daemon.site.client import Site
+
+MARK = "made by frappe-daemon setup"
+"""Ends the description of what was made, and of nothing else."""
+MARKED = ("Custom Field", "DocType")
+"""Where to look for the mark, in the order in which things can go."""
+ATTEMPTS = 3
+MISSING, OURS, THEIRS = "missing", "ours", "not ours"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the plan, or of what became of it."""
+
+    what: str
+    state: str
+    """exists, would be made, made, would be removed, removed, left, refused."""
+    note: str = ""
+    who: str = ""
+    action: str = ""
+    provision: Provision | None = None
+    """What there is to do."""
+
+    def as_json(self) -> dict[str, str]:
+        return {key: getattr(self, key) for key in ("what", "state", "note", "who", "action")}
+
+
+def seen(site: Site, wanted: Provision) -> str:
+    """MISSING, OURS or THEIRS."""
+    rows = site.get_list(wanted.doctype, ["name", "description"], [["name", "=", wanted.name]])
+    if not rows:
+        return MISSING
+    return OURS if str(rows[0].get("description") or "").endswith(MARK) else THEIRS
+
+
+def make(site: Site, wanted: Provision) -> None:
+    """Insert it with the mark. After a lost reply it is looked up, and sent again: two cannot have one name."""
+    said = str(wanted.values.get("description") or "")
+    doc = {**wanted.values, "doctype": wanted.doctype, "description": f"{said} {MARK}".strip()}
+    for attempt in range(ATTEMPTS):
+        try:
+            site.insert(doc)
+        except (errors.OutcomeUnknown, errors.AlreadyExists, errors.Invalid) as error:
+            if seen(site, wanted) == OURS:
+                return
+            if attempt == ATTEMPTS - 1 or not isinstance(error, errors.OutcomeUnknown):
+                raise
+        else:
+            return
+
+
+def remove(site: Site, made: Provision) -> None:
+    """Delete it, if it carries the mark. A lost reply is looked up."""
+    if seen(site, made) != OURS:
+        return
+    try:
+        site.delete(made.doctype, made.name)
+    except (errors.OutcomeUnknown, errors.NotFound):
+        if seen(site, made) == OURS:
+            raise
+
+
+def to_make(site: Site, wanted: Iterable[Provision]) -> Iterator[Step]:
+    """The plan for what is needed: each thing once."""
+    known: set[tuple[str, str]] = set()
+    for thing in wanted:
+        if (thing.doctype, thing.name) in known:
+            continue
+        known.add((thing.doctype, thing.name))
+        what = f"{thing.doctype} {thing.name}, {thing.why}"
+        try:
+            found = seen(site, thing)
+        except errors.NotPermitted as error:
+            yield refused(Step(what, "refused"), error)
+            continue
+        if found == MISSING:
+            yield Step(what, "would be made", provision=thing)
+        else:
+            note = "" if found == OURS else "made by somebody else, and left as it is"
+            yield Step(what, "exists", note)
+
+
+def to_remove(site: Site) -> Iterator[Step]:
+    """The plan for taking away whatever carries the mark, also for jobs that the configuration no longer has."""
+    for doctype in MARKED:
+        for row in site.get_list(doctype, ["name"], [["description", "like", f"%{MARK}"]]):
+            thing = Provision(doctype, row["name"], {}, "")
+            yield Step(f"{doctype} {thing.name}", "would be removed", _documents(site, thing), provision=thing)
+
+
+def _documents(site: Site, thing: Provision) -> str:
+    if thing.doctype != "DocType":
+        return ""
+    try:
+        number = site.count(thing.name)
+    except errors.SiteError:
+        return ""
+    return f"with what it has: {number:,} documents" if number else ""
+
+
+def apply(site: Site, steps: Iterable[Step]) -> Iterator[Step]:
+    """Do what the steps say; those with nothing to do stay as they are. Raises what would fail for all: Transient …"""
+    ways: dict[str, tuple[Callable[[Site, Provision], None], str]] = {
+        "would be made": (make, "made"),
+        "would be removed": (remove, "removed"),
+    }
+    for step in steps:
+        if step.provision is None:
+            yield step
+            continue
+        act, done = ways[step.state]
+        try:
+            act(site, step.provision)
+        except (errors.Transient, errors.OutcomeUnknown):
+            raise
+        except errors.SiteError as error:
+            yield refused(step, error)
+        else:
+            yield replace(step, state=done, provision=None)
+
+
+def refused(step: Step, error: errors.SiteError) -> Step:
+    """`step`, with who must act."""
+    action = error.action
+    if isinstance(error, errors.NotPermitted):
+        action = "Run setup with the API key of a System Manager, or of Administrator where Administrator made it."
+    return replace(step, state="refused", note=str(error), who=error.who, action=action, provision=None)
