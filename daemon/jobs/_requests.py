@@ -68,6 +68,7 @@ PASSING = (
 )  # fmt: skip
 """What is no fault of the request: it stays Running, and the next run goes on with it."""
 COUNTED = ("created", "updated", "skipped", "failed", "uncertain")
+DRY = "Dry run: nothing was written; the numbers say what would have been."
 NOTIFICATION, MAIL = "Notification Log", "Communication"
 
 
@@ -297,6 +298,16 @@ class RequestPart(FilePart):
         rows = self._doctype.permissions
         return any(row.get("role") in mine and row.get("write") and row.get("permlevel") == level for row in rows)
 
+    def _begun(self) -> dict[str, Any]:
+        """As of any file; where an earlier request of this content ended in an error on its way, its result files went
+        with it, and ours hold the rest."""
+        head = super()._begun()
+        if head["status"] == "running":
+            beside = {kind: self._path.with_name(f"{self._path.name}.{kind}.csv") for kind in head["at"]}
+            kept = {kind: at for kind, at in head["at"].items() if beside[kind].exists()}
+            head = {**head, "source": str(self._path), "at": kept}
+        return head
+
     # At work
 
     def apply(self, actions: list[Action]) -> Iterable[Outcome]:
@@ -377,7 +388,7 @@ class RequestPart(FilePart):
             status = "Error"
         else:
             status = "Completed with Errors" if self._errors or numbers["failed"] else "Success"
-        said = self._public(error) if error and not over else "Dry run: nothing was written." * self._foreseen
+        said = self._public(error) if error and not over else DRY * self._foreseen
         return {
             "status": status,
             **({"progress": 100} if over else {}),
@@ -509,8 +520,9 @@ class RequestPart(FilePart):
         counts = ", ".join(f"{final[key]:,} {key}" for key in COUNTED if final[key]) or "nothing was written"
         link = f"{self._site.url}{self._site.dialect.desk}/{REQUESTS.lower().replace(' ', '-')}/{self._name}"
         said = html.escape(final["error_message"])
-        about = f"{final['rows_total']:,} rows: {counts}. {said}"
-        return f'<p>{about}</p><p><a href="{html.escape(link)}">{self._name}</a> (run {self._entry["run"]})</p>'
+        about = f"{final['rows_total']:,} rows: {counts}."
+        where = f'<a href="{html.escape(link)}">{self._name}</a> (run {self._entry["run"]})'
+        return "".join(f"<p>{line}</p>" for line in (said, about, where) if line)
 
 
 _OWN = "Upload the file to the request."

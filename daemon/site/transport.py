@@ -115,7 +115,7 @@ class Call:
     into: Path | None = None
     """Where the reply is put instead of into memory, if it is a file (Frappe says so by Content-Disposition)."""
     largest: int = LARGEST_REPLY
-    """Bytes of the reply, at the most."""
+    """Bytes of that file, at the most."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -303,8 +303,10 @@ class Transport:
             with _opened(call, response) as file:
                 for piece in response.iter_bytes():
                     size += len(piece)
-                    if size > call.largest:
+                    if file and size > call.largest:
                         raise _too_large(call)
+                    if not file and size > LARGEST_REPLY:
+                        raise httpx.DecodingError(f"the reply is larger than {LARGEST_REPLY >> 20} MB")
                     if file:
                         file.write(piece)
                     else:
@@ -375,11 +377,9 @@ def _opened(call: Call, response: httpx.Response) -> Iterator[IO[bytes] | None]:
         raise errors.OutputError(f"{call.into}: cannot be written: {error.strerror or error}") from None
 
 
-def _too_large(call: Call) -> Exception:
-    if call.into is None:
-        return httpx.DecodingError(f"the reply is larger than {call.largest >> 20} MB")
+def _too_large(call: Call) -> errors.FileProblem:
     action = "Split the file, or let the job take larger ones."
-    said = f"{call.into.name}: the file is larger than {call.largest:,} bytes, which is more than is taken"
+    said = f"the file is larger than {call.largest:,} bytes, which is more than is taken"
     return errors.FileProblem(said, path=str(call.into), action=action)
 
 

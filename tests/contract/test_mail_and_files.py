@@ -2,6 +2,8 @@
 
 import pytest
 
+from daemon import errors
+
 from .conftest import ADMINISTRATOR, CLERK, MANAGER
 
 MAKE = "frappe.core.doctype.communication.email.make"
@@ -101,6 +103,54 @@ def test_an_attachment(site, mark):
     row = site.read("File", made["name"]).value
     assert (row["attached_to_doctype"], row["attached_to_name"]) == ("Error Log", log)
     assert row["file_size"] == 8
+
+
+def test_the_client_uploads_and_downloads(site, mark, client, tmp_path):
+    """By streams, private and public; what is attached already is not sent again; a missing file is 404."""
+    log = site.make("Error Log", method=mark)["name"]
+    path, back = tmp_path / "out.csv", tmp_path / "back.csv"
+    path.write_bytes(b"a,b\n1,ue\n" * 5000)
+    url = client.attach(path, "Error Log", log, file_name=f"{mark}.csv")
+    assert url.startswith("/private/files/") and client.attach(path, "Error Log", log, file_name=f"{mark}.csv") == url
+    assert len(site.list("File", filters={"attached_to_name": log}).value) == 1
+    client.download(url, back, largest=10**6)
+    assert back.read_bytes() == path.read_bytes() and back.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(errors.FileProblem):
+        client.download(url, back, largest=1000)
+    public = upload(site, mark, content=b"public", private=0)
+    client.download(public["file_url"], back, largest=1000)
+    assert back.read_bytes() == b"public"
+    with pytest.raises(errors.NotFound if site.major < 16 else errors.SiteError):
+        client.download("/private/files/no-such-file.csv", back, largest=1000)
+
+
+def test_a_second_file_of_one_name_gets_another(site, mark):
+    """In its URL and in its file_name; an empty one is refused by a bug."""
+    first, second = upload(site, mark), upload(site, mark, content=b"other")
+    assert first["file_url"] != second["file_url"] and first["file_name"] != second["file_name"]
+    reply = site.ask("POST", "/api/method/upload_file", files={"file": (f"{mark}-e.csv", b"", "text/csv")})
+    assert reply.status == 500
+
+
+def test_a_document_takes_the_file_that_its_attach_field_names(site, mark):
+    """Whoever uploaded it (core/doctype/file/utils.py:attach_files_to_document); its owner stays who that was."""
+    rights = [{"role": role, "read": 1, "write": 1, "create": 1} for role in ("System Manager", "Sales User")]
+    fields = [{"fieldname": "sheet", "label": "Sheet", "fieldtype": "Attach"}]
+    site.make("DocType", name=mark, module="Custom", custom=1, autoname="hash", fields=fields, permissions=rights)
+    made = upload(site, mark)
+    assert site.get(made["file_url"], user=CLERK).status == 403
+    doc = site.insert(mark, user=CLERK, sheet=made["file_url"])
+    assert doc.status == 200
+    row = site.read("File", made["name"]).value
+    assert (row["attached_to_name"], row["owner"]) == (doc.value["name"], MANAGER)
+    assert site.get(made["file_url"], user=CLERK).status == 200
+
+
+def test_an_owner_stays(site, mark):
+    """417 CannotChangeConstantError."""
+    name = site.make("Error Log", method=mark)["name"]
+    reply = site.put("Error Log", name, owner="Administrator")
+    assert (reply.status, reply.kind) == (417, "CannotChangeConstantError")
 
 
 def test_public_files_are_for_all(site, mark):

@@ -279,6 +279,39 @@ def test_a_request_that_is_queued_again_is_told_that_its_file_was_imported(site,
     assert people.request(name)["status"] == "Error" and sandbox.count("Item") == 3
 
 
+def test_a_request_goes_on_with_what_another_of_the_same_content_left(site, people, sandbox):
+    """An error on the way ends the request; whoever asks again gets the rest, and nothing twice."""
+    first = people.ask(content(ITEM, items(2000)))
+    sandbox.faults.add(Fault("status", code=417, html=False, path="*client.get_list", after=4))
+    site.once()
+    sandbox.faults.clear()
+    assert people.request(first)["status"] == "Error" and 0 < sandbox.count("Item") < 2000
+    second = people.ask(content(ITEM, items(2000)))
+    assert site.once()["status"] == "done"
+    assert people.request(second)["status"] == "Success" and sandbox.count("Item") == 2000
+    both = [results(people.attached(name)["success"]) for name in (first, second)]
+    assert len({row["item_code"] for rows in both for row in rows}) == sum(map(len, both)) == 2000
+
+
+def test_of_two_daemons_one_gets_the_request(people, sandbox, daemon_for, tmp_path):
+    """Each with a state of its own, at the same time."""
+    site = daemon_for(sandbox, JOB)
+    names = [people.ask(content(ITEM, items(20, 100 * n))) for n in range(5)]
+    other = site.file.with_name("other.toml")
+    other.write_text(site.file.read_text().replace("state.db", "other.db").replace('"work"', '"work2"'))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "daemon", "once", "job", "--config", str(file)],
+            env=os.environ | site.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for file in (site.file, other)
+    ]  # fmt: skip
+    outs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outs
+    assert {people.request(name)["status"] for name in names} == {"Success"} and sandbox.count("Item") == 100
+    assert sandbox.count("Notification Log") == 5
+
+
 # Telling
 
 
