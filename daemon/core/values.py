@@ -573,10 +573,17 @@ def _parsed(cell: Any, wanted: str) -> Any:
             return json.loads(cell, parse_constant=_no_constant)
         if isinstance(cell, list | dict):
             # round trip: what JSON cannot hold, or holds otherwise, does not leave here
-            return json.loads(json.dumps(cell, allow_nan=False))
+            return json.loads(json.dumps(cell, allow_nan=False, default=_fraction))
     except (ValueError, TypeError, RecursionError):
         pass
     raise ValueProblem(wanted)
+
+
+def _fraction(value: Any) -> float:
+    """JSON Lines are read with their fractions as Decimal."""
+    if isinstance(value, Decimal):
+        return float(value)
+    raise TypeError
 
 
 def _no_constant(name: str) -> None:

@@ -66,6 +66,10 @@ class ResultFile:
         if self._text.tell() > _BUFFER:
             self._push()
 
+    @property
+    def inode(self) -> int:
+        return os.fstat(self._descriptor).st_ino
+
     def flush(self) -> None:
         """Put all rows on the disk."""
         self._push()
@@ -120,11 +124,14 @@ class ResultFile:
         self._text.truncate()
 
 
-def set_aside(path: Path, journaled: int) -> None:
-    """Make room for a result file of which `journaled` bytes are to stay: one that holds less, or whose rows nobody
-    journaled, is another import's or somebody changed it, and becomes `path~`. Raises ResultFileError."""
+def set_aside(path: Path, journaled: int, inode: int) -> None:
+    """Make room for a result file of which `journaled` bytes are to stay: one that holds less, is another, or whose
+    rows nobody journaled, is another import's or somebody changed it, and becomes `path~`. Raises ResultFileError."""
     with _worded(path):
-        if path.exists() and (not journaled or path.stat().st_size < journaled):
+        if not path.exists():
+            return
+        found = path.stat()
+        if not journaled or found.st_size < journaled or found.st_ino != inode:
             path.replace(path.with_name(f"{path.name}~"))
 
 

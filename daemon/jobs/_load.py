@@ -10,7 +10,7 @@ names, where one that overtakes another does no harm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -252,14 +252,14 @@ class Loader:
 
     def _sort(self, work: _Work) -> None:
         entry = work.batch.entry or {}
-        before, updating = set(entry.get("existing", ())), set(entry.get("updates", ()))
+        before, updating = set(entry.get("existing", ())), entry.get("updates", {})
         for place, draft in enumerate(work.batch.drafts):
             if place in work.fates:
                 continue
             docs = work.known.get(place, [])
             if not docs:
                 self._sort_new(work, place, draft)
-            elif work.batch.entry is not None and place not in before:
+            elif work.batch.entry is not None and place not in before and not self._wish.update_existing:
                 work.fates[place] = Fate(draft, "created", docs[0]["name"])
             elif not self._wish.update_existing:
                 work.fail(place, f"line {draft.line}: exists already as {docs[0]['name']}", "AlreadyExists")
@@ -267,7 +267,8 @@ class Loader:
                 names = ", ".join(str(doc["name"]) for doc in docs[:3])
                 work.fail(place, f"line {draft.line}: {len(docs)} documents have this key: {names}")
             else:
-                self._sort_known(work, place, docs[0], place in updating)
+                sent = work.batch.entry is not None and (place not in before or str(place) in updating)
+                self._sort_known(work, place, docs[0], sent, updating.get(str(place)))
 
     def _sort_new(self, work: _Work, place: int, draft: Draft) -> None:
         if work.batch.entry is not None and self._key is None:
@@ -286,7 +287,8 @@ class Loader:
         work.docs[place] = {"doctype": self._doctype.name, **draft.doc}
         return None
 
-    def _sort_known(self, work: _Work, place: int, existing: dict[str, Any], updating: bool) -> None:
+    def _sort_known(self, work: _Work, place: int, existing: dict[str, Any], updating: bool, read: str | None) -> None:
+        """`updating`: an earlier attempt sent this row, having `read` the document as it was modified then."""
         draft = for_update(self._layout, work.batch.drafts[place], self._wish.blank)
         if draft.problems:
             return work.fail(place, "; ".join(map(str, draft.problems)))
@@ -294,7 +296,9 @@ class Loader:
             table, name = lost[0]
             return work.fail(place, f"line {draft.line}: {existing['name']} has no row {name!r} in {table}")
         diff = self._merged(difference(self._doctype, draft.doc, existing), existing)
-        if diff:
+        if diff and read not in (None, existing.get("modified")) and self._wish.on_conflict != "update":
+            self._conflict(work, place, existing["name"])
+        elif diff:
             work.changes[place] = existing, diff
         else:
             result: Literal["updated", "skipped"] = "updated" if updating else "skipped"
@@ -372,7 +376,11 @@ class Loader:
 
     def _write_down(self, work: _Work) -> None:
         """Before anything is sent: which rows had a document by then, and which of these are to be changed."""
-        work.entry = {"last": work.batch.last, "existing": sorted(work.known), "updates": sorted(work.changes)}
+        work.entry = {
+            "last": work.batch.last,
+            "existing": sorted(work.known),
+            "updates": {str(p): existing["modified"] for p, (existing, _) in work.changes.items()},
+        }
         self._renew(work)
 
     def _renew(self, work: _Work) -> None:
@@ -484,6 +492,14 @@ class Loader:
             except REFUSALS as error:
                 work.blame(place, error)
 
+    def _conflict(self, work: _Work, place: int, name: str | int) -> None:
+        draft = work.batch.drafts[place]
+        if self._wish.on_conflict == "skip":
+            work.fates[place] = Fate(draft, "skipped", name, "somebody changed it meanwhile")
+        else:
+            why = f"line {draft.line}: somebody changed {name} meanwhile"
+            work.fates[place] = Fate(draft, "failed", name, why, "StaleDocument", "document owner")
+
     def _look_once_more(self, work: _Work, place: int, error: OutcomeUnknown) -> None:
         """No reply to an update ever came: what the document holds tells whether it was heard."""
         draft = work.batch.drafts[place]
@@ -510,7 +526,7 @@ class Loader:
         draft, name = work.batch.drafts[place], existing["name"]
         try:
             self._site.update({"doctype": self._doctype.name, "name": name, "modified": existing["modified"], **diff})
-        except StaleDocument as error:
+        except StaleDocument:
             now = self._find(work, [place]).get(place, [])
             wanted = for_update(self._layout, draft, self._wish.blank).doc
             left = self._merged(difference(self._doctype, wanted, now[0]), now[0]) if now else {}
@@ -522,18 +538,7 @@ class Loader:
                 work.changes[place] = now[0], left
                 self._site.update({"doctype": self._doctype.name, "name": name, "modified": now[0]["modified"], **left})
                 work.fates[place] = Fate(draft, "updated", name)
-            elif self._wish.on_conflict == "skip":
-                work.fates[place] = Fate(draft, "skipped", name, "somebody changed it meanwhile")
             else:
-                why = f"line {draft.line}: somebody changed {name} meanwhile"
-                work.fates[place] = Fate(draft, "failed", name, why, error.kind, "document owner")
+                self._conflict(work, place, name)
         else:
             work.fates[place] = Fate(draft, "updated", name)
-
-
-def said(fates: Iterable[Fate]) -> dict[str, int]:
-    """How many of each result."""
-    counts: dict[str, int] = {}
-    for fate in fates:
-        counts[fate.result] = counts.get(fate.result, 0) + 1
-    return counts

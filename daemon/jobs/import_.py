@@ -22,7 +22,7 @@ a row twice, a document that somebody changed since it was read, a file whose co
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -445,7 +445,7 @@ class FilePart(Part):
                 weight = 0
             batch.drafts.append(draft)
             if not batch.entry:
-                weight += sum(len(str(cell)) + 50 for cells in draft.cells for cell in cells)
+                weight += sum(map(_weight, draft.cells))
         if batch:
             table.verify()
             yield batch
@@ -454,7 +454,7 @@ class FilePart(Part):
         """The documents of the file, all of them each time, so that a key that comes twice is always found."""
         settings, seen = self._settings, Duplicates()
         escaped = "import_error" in table.header and settings.escape_formulas
-        with_sample = [_cells(row, escaped) for row in islice(table.rows(), SAMPLE)]
+        with_sample = list(_light(_cells(row, escaped) for row in islice(table.rows(), SAMPLE)))
         assembler = Assembler(
             self._layout,
             reading=settings.reading,
@@ -562,8 +562,9 @@ class _Within:
 class _Results:
     """FILE.success.csv, FILE.errors.csv and FILE.uncertain.csv, each made when its first row comes."""
 
-    def __init__(self, path: Path, table: Table, at: Mapping[str, int], settings: Settings) -> None:
-        self._path, self._at, self._settings = path, dict(at), settings
+    def __init__(self, path: Path, table: Table, at: Mapping[str, Sequence[int]], settings: Settings) -> None:
+        self._path, self._settings = path, settings
+        self._at = {kind: (place, inode) for kind, (place, inode) in at.items()}
         self._keep = [place for place, name in enumerate(table.header) if name not in OURS]
         self._header = [table.header[place] for place in self._keep]
         self._files: dict[str, ResultFile] = {}
@@ -572,7 +573,7 @@ class _Results:
         """Raises ResultFileError before a row is sent where there is no place for what becomes of it."""
         for kind in ("success", "errors", "uncertain"):
             path = self._path.with_name(f"{self._path.name}.{kind}.csv")
-            set_aside(path, self._at.get(kind, 0))
+            set_aside(path, *self._at.get(kind, (0, 0)))
             if not path.exists():
                 self._at.pop(kind, None)
         for kind in {"success", *self._at}:
@@ -596,12 +597,12 @@ class _Results:
             kept = [cells[place] if place < len(cells) else None for place in self._keep]
             file.write([*kept, *(more if number == 0 else ("",) * len(more))])
 
-    def flush(self) -> dict[str, int]:
-        """Positions behind what is on the disk now."""
+    def flush(self) -> dict[str, tuple[int, int]]:
+        """(position behind what is on the disk now, inode) of each file."""
         for kind, file in self._files.items():
-            if file.tell() != self._at.get(kind):
+            if (file.tell(), file.inode) != self._at.get(kind):
                 file.flush()
-                self._at[kind] = file.tell()
+                self._at[kind] = file.tell(), file.inode
         return dict(self._at)
 
     def _open(self, kind: str) -> ResultFile:
@@ -609,9 +610,24 @@ class _Results:
         path = self._path.with_name(f"{self._path.name}.{kind}.csv")
         escape = self._settings.escape_formulas
         self._files[kind] = ResultFile.open(
-            path, [*self._header, *more], at=self._at.get(kind, 0), escape_formulas=escape
+            path, [*self._header, *more], at=self._at.get(kind, (0, 0))[0], escape_formulas=escape
         )
         return self._files[kind]
+
+
+def _light(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The first of `rows`, about as much of them as one batch holds."""
+    weight = 0
+    for row in rows:
+        yield row
+        weight += _weight(row)
+        if weight > HEAVY:
+            return
+
+
+def _weight(cells: Iterable[Any]) -> int:
+    """About the bytes that a row takes in memory."""
+    return sum(len(cell) + 50 if isinstance(cell, str) else 50 for cell in cells)
 
 
 def _cells(row: Row, escaped: bool) -> tuple[Any, ...]:

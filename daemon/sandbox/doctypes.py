@@ -332,7 +332,7 @@ Item | Stock | autoname=field:item_code
   + Item Manager: all
   + Sales User: read
   + System Manager: read write create delete report
-  item_code:Data !reqd; item_name:Data; item_group:Link[Item Group] !reqd; stock_uom:Data; disabled:Check
+  item_code:Data !reqd !unique; item_name:Data; item_group:Link[Item Group] !reqd; stock_uom:Data; disabled:Check
   is_stock_item:Check; standard_rate:Currency; description:Text Editor; brand:Data
 Sales Order | Selling | autoname=naming_series: | is_submittable
   + Sales User: all
