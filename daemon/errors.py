@@ -112,6 +112,15 @@ class NothingRemovable(DaemonError):
             self.who = cause.who
 
 
+class NothingCreated(DaemonError):
+    """Each of the first rows of an import was refused, all for one reason; trying the rest would be the same."""
+
+    def __init__(self, message: str, cause: DaemonError | None = None) -> None:
+        super().__init__(message, action=cause.action if cause else None)
+        if cause:
+            self.who = cause.who
+
+
 class Stopped(DaemonError):
     """The run was asked to stop, or passed its deadline; what it did is done, the rest waits for the next slot."""
 

@@ -26,6 +26,7 @@ from daemon.errors import (
     Invalid,
     NotConfigured,
     NotFound,
+    NothingCreated,
     NotPermitted,
     OutcomeUnknown,
     ServerBug,
@@ -39,6 +40,8 @@ OnConflict = Literal["error", "skip", "update"]
 
 SETTLES = 130.0
 """Seconds after which a request whose reply was lost is over: the site's server ends it at 120 (gunicorn `-t`)."""
+ALIKE = 10
+"""Rows refused for one reason, and none created, after which an import gives up."""
 ROUNDS = 5
 """How often what is not there is sent again after lost replies."""
 REFUSALS = (Invalid, AlreadyExists, StaleDocument, NotFound, NotPermitted, NotConfigured, ServerBug, UsageError)
@@ -142,6 +145,7 @@ class Loader:
         """Begins the keys that are made up."""
         own = [column.field for column in layout.columns if not column.table]
         self._unique = [field.fieldname for field in own if field.unique and field.fieldname != (key and key.field)]
+        self._created, self._refusal, self._refusals = False, "", 0
         self.pace = Pace()
         self._links: dict[tuple[str, int], bool] = {}
         self._unseen: set[str] = set()
@@ -176,7 +180,7 @@ class Loader:
         if work.docs:
             try:
                 self._create_all(work, earlier)
-            except (Transient, Stopped):
+            except (Transient, Stopped, NothingCreated):
                 # Nothing was done for what is left; where nothing was done at all, there is nothing to look up later.
                 if (
                     earlier is None
@@ -395,12 +399,27 @@ class Loader:
         """
         while places and (error := self._insert(work, places, doubtful)):
             if len(places) == 1:
+                self._give_up_where_all_fail(work.docs[places[0]], error)
                 return work.blame(places[0], error)
             named = {places[number] for number in suspects(str(error), [work.docs[place] for place in places])}
+            if not named:
+                places = self._isolate(work, places, doubtful)
+                continue
+            self._create(work, [place for place in places if place not in named], doubtful)
             for place in sorted(named):
                 self._create(work, [place], doubtful)
-            places = [p for p in places if p not in named] if named else self._isolate(work, places, doubtful)
+            return None
         return None
+
+    def _give_up_where_all_fail(self, doc: Mapping[str, Any], error: DaemonError) -> None:
+        """Raises NothingCreated once the first rows were all refused alike, but for their own values."""
+        text = str(error)
+        for value in sorted(map(str, doc.values()), key=len, reverse=True):
+            text = text.replace(value, "…") if len(value) > 1 else text
+        self._refusals = self._refusals + 1 if text == self._refusal else 1
+        self._refusal = text
+        if self._refusals >= ALIKE and not self._created:
+            raise NothingCreated(f"none of the first rows could be created, all for one reason: {error}", error)
 
     def _isolate(self, work: _Work, places: Sequence[int], doubtful: bool) -> list[int]:
         """Find the first that is refused by halving, and return those behind it: what is before it is created on the
@@ -430,6 +449,7 @@ class Loader:
                 return error
             self._create(work, left, doubtful)
             return None
+        self._created = True
         for place, name in zip(places, names, strict=True):
             work.fates[place] = Fate(work.batch.drafts[place], "created", name)
         return None

@@ -151,7 +151,7 @@ def test_a_bad_row_costs_itself_alone_and_gets_the_site_s_own_words(site, sandbo
     assert sandbox.rows("Part", {"code": "P7"}, ["amount"]) == [{"amount": "=1+1"}]
 
 
-@pytest.mark.parametrize("bad", [{5}, {0, 199}, {17, 18, 19, 20}, set(range(0, 200, 9)), set(range(200))])
+@pytest.mark.parametrize("bad", [{5}, {0, 199}, {17, 18, 19, 20}, set(range(0, 200, 9)), set(range(30, 200))])
 def test_what_only_the_site_can_refuse_is_found_among_the_others(bad, site, sandbox, tmp_path):
     """Wherever the bad rows are, each is told in the site's words and all others are created."""
     header = ("item_group_name", "parent_item_group")  # links to its own DocType are for the site to judge
@@ -515,3 +515,13 @@ def test_wide_rows_make_small_batches(site, sandbox, tmp_path):
     rows = [(f"Call {n}" + "x" * 60_000,) for n in range(100)]
     assert load(site, write(tmp_path / "todo.csv", ("description",), rows), "ToDo")["counts"] == {"done": 100}
     assert sum("insert_many" in path for _, path, _ in sandbox.requests) >= 5
+
+
+def test_an_import_that_the_site_refuses_altogether_gives_up_early(site, sandbox, tmp_path):
+    """Such as for a right on another DocType that its own code needs: one error, a few requests, nothing open."""
+    sandbox.faults.add(Fault("status", path="*insert_many", code=403, html=False))
+    path = write(tmp_path / "todo.csv", ("description",), [(f"Call {n}",) for n in range(2000)])
+    report = load(site, path, "ToDo")
+    assert report["parts"][0]["error"]["kind"] == "NothingCreated" and len(sandbox.requests) < 150
+    sandbox.faults.clear()
+    assert load(site, path, "ToDo")["counts"] == {"done": 2000}
