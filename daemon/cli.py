@@ -33,6 +33,10 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", help="Else $FRAPPE_DAEMON_CONFIG, ./config.toml, /etc/frappe-daemon/config.toml."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of a table.")]
+RowsOption = Annotated[
+    Path | None,
+    typer.Option("--rows", help="Write every row with what becomes of it and why, as JSON Lines, to this file."),
+]
 FormatOption = Annotated[
     Literal["auto", "console", "json"] | None,
     typer.Option(
@@ -78,10 +82,7 @@ def once(
     job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].")],
     config: ConfigOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
-    rows: Annotated[
-        Path | None,
-        typer.Option("--rows", help="Write every row with what becomes of it and why, as JSON Lines, to this file."),
-    ] = None,
+    rows: RowsOption = None,
     as_json: JsonOption = False,
     log_format: FormatOption = None,
 ) -> None:
@@ -160,10 +161,7 @@ def import_(
     sheet: Annotated[str | None, typer.Option(help="Of a workbook; else its first that holds anything.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Although this content was imported before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say all that would be wrong, and write nothing.")] = False,
-    rows: Annotated[
-        Path | None,
-        typer.Option("--rows", help="Write every row with what becomes of it and why, as JSON Lines, to this file."),
-    ] = None,
+    rows: RowsOption = None,
     as_json: JsonOption = False,
     log_format: FormatOption = None,
 ) -> None:

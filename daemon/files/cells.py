@@ -9,6 +9,7 @@ from decimal import Decimal
 from itertools import compress
 from typing import Any, NamedTuple
 
+from daemon.core.columns import letters
 from daemon.errors import FileProblem
 
 Cell = str | int | float | Decimal | bool | date | datetime | time | timedelta | list[Any] | dict[str, Any] | None
@@ -54,15 +55,6 @@ def problem(path: str, why: str, line: int = 0, column: str = "", action: str | 
     """The error whose message says where: file, line and column as far as they are given."""
     where = path + (f", line {line}" if line else "") + (f", column {column}" if column else "")
     return FileProblem(f"{where}: {why}", path=path, line=line, column=column, action=action)
-
-
-def letters(index: int) -> str:
-    """The name that spreadsheets give to column `index`, from 0: A, …, Z, AA."""
-    text, index = "", index + 1
-    while index:
-        index, rest = divmod(index - 1, 26)
-        text = chr(65 + rest) + text
-    return text
 
 
 Record = tuple[int, Sequence[Cell]]

@@ -18,8 +18,9 @@ from datetime import datetime, time, timedelta
 from typing import IO
 from xml.parsers import expat
 
+from daemon.core.columns import letters
 from daemon.errors import FileProblem
-from daemon.files.cells import Cell, CellError, Limits, Record, blank, letters, problem
+from daemon.files.cells import Cell, CellError, Limits, Record, blank, problem
 from daemon.files.source import refuse_bomb
 
 _CHUNK = 1 << 16

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 from daemon.core.batches import Pace, suspects
@@ -487,26 +488,36 @@ class Loader:
         return [place for place in places if place not in found]
 
     def _submit(self, work: _Work) -> None:
-        """As two steps, since a document that is inserted as submitted keeps the status of a draft in ERPNext."""
-        if not self._wish.submit:
-            return
-        for fate in work.fates.values():
-            if fate.result == "created":
-                try:
-                    self._until_heard(lambda fate=fate: self._submit_one(fate))  # type: ignore[misc]
-                except (*REFUSALS, OutcomeUnknown) as error:
-                    work.refused += 1
-                    fate.reason = f"created as a draft, but not submitted: {error}"
+        """As two steps, since a document that is inserted as submitted keeps the status of a draft in ERPNext. One list
+        tells which are drafts still; where a reply was lost, it is asked for again."""
+        waiting = {fate.name: fate for fate in work.fates.values() if fate.result == "created" and self._wish.submit}
+        for _ in range(ROUNDS):
+            if not waiting:
+                return
+            drafts = [["name", "in", list(waiting)], ["docstatus", "=", 0]]
+            names = {row["name"] for row in self._site.get_list(self._doctype.name, ["name"], drafts)}
+            asked = {name: fate for name, fate in waiting.items() if name in names}
+            waiting = {name: fate for name, fate in asked.items() if not self._submitted(work, fate)}
+            if waiting:
+                self._run.check()
+        for fate in waiting.values():
+            fate.reason = "created as a draft, but not submitted: no reply came"
 
-    def _submit_one(self, fate: Fate) -> None:
-        (doc,) = self._site.get_list(self._doctype.name, ["docstatus"], [["name", "=", fate.name]]) or [{}]
-        if doc.get("docstatus") == 0:
+    def _submitted(self, work: _Work, fate: Fate) -> bool:
+        """The site has answered: it is submitted, or there is a reason why not."""
+        try:
             self._site.update({"doctype": self._doctype.name, "name": fate.name, "docstatus": 1})
+        except OutcomeUnknown:
+            return False
+        except REFUSALS as error:
+            work.refused += 1
+            fate.reason = f"created as a draft, but not submitted: {error}"
+        return True
 
     def _update(self, work: _Work) -> None:
         for place, (existing, diff) in work.changes.items():
             try:
-                self._until_heard(lambda: self._update_one(work, place, existing, diff))  # noqa: B023 (called at once)
+                self._until_heard(partial(self._update_one, work, place, existing, diff))
             except OutcomeUnknown as error:
                 self._look_once_more(work, place, error)
             except REFUSALS as error:

@@ -110,7 +110,7 @@ class Settings(JobSettings):
             raise ValueError("doctype is missing: what the rows become")
         elif self.directory:
             raise ValueError("directory is for requests = true alone")
-        self.reading  # noqa: B018 (raises for a date format that is none)
+        _ = self.reading  # raises for a date format that is none
         return self
 
     def _leaves_to_requests(self) -> None:

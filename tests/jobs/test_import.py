@@ -53,6 +53,29 @@ class Before:
         return self._hit(method, path)
 
 
+class Killer(Before):
+    """Runs a command and kills it as the sandbox takes its `after`th request; 0: never."""
+
+    def __init__(self, sandbox: Sandbox, command: Sequence[str], environ: dict[str, str]) -> None:
+        super().__init__(sandbox, self._count)
+        self._command, self._environ, self._left = command, os.environ | environ, 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _count(self, method: str, path: str) -> None:
+        self._left -= 1
+        if self._left == 0 and self._process:
+            self._process.send_signal(signal.SIGKILL)
+
+    def run(self, after: int) -> tuple[int, bytes]:
+        """(exit code, all that it printed)."""
+        self._left = after
+        self._process = subprocess.Popen(
+            self._command, env=self._environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        out, _ = self._process.communicate(timeout=120)
+        return self._process.returncode, out
+
+
 ITEM = ("item_code", "item_name", "item_group")
 
 
@@ -332,24 +355,11 @@ def test_killed_at_any_moment_it_ends_with_exactly_the_file_s_rows(seed, sandbox
         sandbox.faults.add(fault)
     command = [sys.executable, "-m", "daemon", "import", str(path), "-d", "Item", "--config", str(site.file)]
     ends: Counter[int] = Counter()
-    left = 0
-    process: subprocess.Popen[bytes] | None = None
-
-    def kill(method: str, path: str) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0 and process:
-            process.send_signal(signal.SIGKILL)
-
-    Before(sandbox, kill)
+    killer = Killer(sandbox, command, site.environ)
     while not ends[0]:
-        left = chance.randrange(5, 25) if sum(ends.values()) < 5 else 0
-        process = subprocess.Popen(
-            command, env=os.environ | site.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        out, _ = process.communicate(timeout=60)
-        ends[process.returncode] += 1
-        assert process.returncode in (0, -signal.SIGKILL, 75), out
+        code, out = killer.run(chance.randrange(5, 25) if sum(ends.values()) < 5 else 0)
+        ends[code] += 1
+        assert code in (0, -signal.SIGKILL, 75), out
         assert sum(ends.values()) < 20
     assert sandbox.count("Item") == 2000 and ends[-signal.SIGKILL] >= 1
     results = Counter(row["item_code"] for row in read(tmp_path / "items.csv.success.csv"))
@@ -525,3 +535,13 @@ def test_an_import_that_the_site_refuses_altogether_gives_up_early(site, sandbox
     assert report["parts"][0]["error"]["kind"] == "NothingCreated" and len(sandbox.requests) < 150
     sandbox.faults.clear()
     assert load(site, path, "ToDo")["counts"] == {"done": 2000}
+
+
+def test_submitting_asks_for_the_drafts_of_a_batch_at_once(site, sandbox, tmp_path):
+    """One list and one PUT a document, not a look at each."""
+    sandbox.add_doctype({"name": "Slip", "autoname": "field:code", "is_submittable": 1,
+                         "fields": [{"fieldname": "code", "fieldtype": "Data", "reqd": 1}]})  # fmt: skip
+    path = write(tmp_path / "slips.csv", ("code",), [(f"S{n}",) for n in range(30)])
+    load(site, path, "Slip", submit=True)
+    assert sandbox.count("Slip", {"docstatus": 1}) == 30
+    assert sum(method == "PUT" for method, _, _ in sandbox.requests) == 30 and len(sandbox.requests) <= 42

@@ -22,7 +22,7 @@ from daemon.errors import ConfigError
 from daemon.jobs._requests import PROVISION
 from daemon.sandbox import Fault, Sandbox
 from tests.conftest import Daemon
-from tests.jobs.test_import import ITEM, Before, items
+from tests.jobs.test_import import ITEM, Before, Killer, items
 
 JOB = '[jobs.job]\nkind = "import"\nschedule = "every 1m"\nrequests = true\ndirectory = "work"\n'
 MANAGER, CLERK = "manager@example.com", "clerk@example.com"
@@ -412,24 +412,11 @@ def test_killed_at_any_moment_each_request_ends_once(seed, site, people, sandbox
     sandbox.faults.add(Fault("lose_reply", path="*insert_many", chance=0.1))
     command = [sys.executable, "-m", "daemon", "once", "job", "--config", str(site.file)]
     ends: Counter[int] = Counter()
-    left = 0
-    process: subprocess.Popen[bytes] | None = None
-
-    def kill(method: str, path: str) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0 and process:
-            process.send_signal(signal.SIGKILL)
-
-    Before(sandbox, kill)
+    killer = Killer(sandbox, command, site.environ)
     while not ends[0]:
-        left = chance.randrange(6, 24) if sum(ends.values()) < 6 else 0
-        process = subprocess.Popen(
-            command, env=os.environ | site.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        out, _ = process.communicate(timeout=60)
-        ends[process.returncode] += 1
-        assert process.returncode in (0, -signal.SIGKILL, 75), out
+        code, out = killer.run(chance.randrange(6, 24) if sum(ends.values()) < 6 else 0)
+        ends[code] += 1
+        assert code in (0, -signal.SIGKILL, 75), out
     assert sandbox.count("Item") == 800 and ends[-signal.SIGKILL] >= 1
     for name in names:
         row = people.request(name)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from daemon.sandbox import Fault, Sandbox
-from tests.jobs.test_import import IDLE, ITEM, Before, items, read, write
+from tests.jobs.test_import import IDLE, ITEM, Killer, items, read, write
 
 pytestmark = pytest.mark.long
 
@@ -50,31 +50,17 @@ def test_two_hundred_kills_leave_each_row_once(sandbox, daemon_for, tmp_path):
     sandbox.seed("Item Group", [{"name": "Products", "item_group_name": "Products"}])
     site = daemon_for(sandbox, IDLE)
     path = write(tmp_path / "items.csv", ITEM, items(20_000))
-    chance, kills, left = random.Random(1), 0, 0
+    chance, kills, code = random.Random(1), 0, 1
     for kind, more in (("lose_reply", {"path": "*insert_many"}), ("deadlock", {}),
                        ("status", {"code": 429, "html": False, "retry_after": 0.01}),
                        ("status", {"code": 503, "html": False, "retry_after": 0.01})):  # fmt: skip
         sandbox.faults.add(Fault(kind, chance=0.05, **more))
-    process: subprocess.Popen[bytes] | None = None
-
-    def kill(method: str, path: str) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0 and process:
-            process.send_signal(signal.SIGKILL)
-
-    Before(sandbox, kill)
     command = [sys.executable, "-m", "daemon", "import", str(path), "-d", "Item", "--config", str(site.file)]
-    while True:
-        left = chance.randrange(1, 9) if kills < 200 else 0
-        process = subprocess.Popen(
-            command, env=os.environ | site.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        process.wait(120)
-        kills += process.returncode == -signal.SIGKILL
-        if process.returncode == 0:
-            break
-        assert process.returncode in (-signal.SIGKILL, 75, 1)
+    killer = Killer(sandbox, command, site.environ)
+    while code:
+        code, out = killer.run(chance.randrange(1, 9) if kills < 200 else 0)
+        kills += code == -signal.SIGKILL
+        assert code in (0, -signal.SIGKILL, 75, 1), out
     results = Counter(row["item_code"] for row in read(Path(f"{path}.success.csv")))
     assert sandbox.count("Item") == len(results) == 20_000 and set(results.values()) == {1}
     print(f"{kills} kills")
