@@ -44,7 +44,7 @@ SETTLES = 130.0
 ALIKE = 10
 """Rows refused for one reason, and none created, after which an import gives up."""
 ROUNDS = 5
-"""How often what is not there is sent again after lost replies."""
+"""How often what is not there is sent again after replies that were lost one after the other."""
 REFUSALS = (Invalid, AlreadyExists, StaleDocument, NotFound, NotPermitted, NotConfigured, ServerBug, UsageError)
 """What the site, or the client for its sake, says of rows; anything else is about the site and ends the import."""
 KEYS = frozenset({"Data", "Link", "Dynamic Link", "Select", "Int", "Long Int", "Date", "Datetime", "Barcode", "Phone",
@@ -124,7 +124,9 @@ class _Work:
     refused: int = 0
     entry: Mapping[str, Any] = field(default_factory=dict)
     silences: int = 0
-    """Replies that were lost."""
+    """Replies that were lost since the last that came."""
+    unsure: bool = False
+    """A request was sent whose reply never came."""
 
     def fail(self, place: int, reason: str, error: str = "Row", who: str = "document owner") -> None:
         self.fates[place] = Fate(self.batch.drafts[place], "failed", "", reason, error, who)
@@ -183,11 +185,7 @@ class Loader:
                 self._create_all(work, earlier)
             except (Transient, Stopped, NothingCreated):
                 # Nothing was done for what is left; where nothing was done at all, there is nothing to look up later.
-                if (
-                    earlier is None
-                    and not work.silences
-                    and not any(f.result == "created" for f in work.fates.values())
-                ):
+                if earlier is None and not work.unsure and not any(f.result == "created" for f in work.fates.values()):
                     self._journal.write({work.batch.place: None})
                 raise
         self._submit(work)
@@ -450,7 +448,7 @@ class Loader:
                 return error
             self._create(work, left, doubtful)
             return None
-        self._created = True
+        self._created, work.silences = True, 0
         for place, name in zip(places, names, strict=True):
             work.fates[place] = Fate(work.batch.drafts[place], "created", name)
         return None
@@ -465,7 +463,7 @@ class Loader:
                     draft, "uncertain", "", f"line {draft.line}: {why}", error.kind, "document owner"
                 )
             return
-        work.silences += 1
+        work.silences, work.unsure = work.silences + 1, True
         left = self._outlast(work, places, self._run.now())
         if left and work.silences > ROUNDS:
             raise error

@@ -17,6 +17,7 @@ import pytest
 
 from daemon.config import one_job
 from daemon.files.inbox import held
+from daemon.jobs._load import ROUNDS
 from daemon.runner import Order
 from daemon.sandbox import Fault, Sandbox
 from daemon.site.client import Site
@@ -204,8 +205,8 @@ def test_the_same_content_is_imported_once_unless_asked(site, sandbox, tmp_path)
     assert load(site, tmp_path / "copy.csv", "ToDo", again=True)["counts"] == {"done": 2}
 
 
-@pytest.mark.parametrize("fault", [Fault("lose_reply", path="*insert_many", chance=0.4), Fault("deadlock", chance=0.2),
-                                   Fault("cut", path="*insert_many", chance=0.4)])  # fmt: skip
+@pytest.mark.parametrize("fault", [Fault("lose_reply", path="*insert_many", chance=0.4), Fault("deadlock", times=6),
+                                   Fault("cut", path="*insert_many", times=ROUNDS)])  # fmt: skip
 def test_lost_replies_make_nothing_double(fault, site, sandbox, tmp_path):
     """Whether the site had done it or not is found out by key before anything is sent again."""
     sandbox.faults.add(fault)
