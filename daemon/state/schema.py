@@ -33,10 +33,26 @@ from sqlalchemy.engine import Dialect
 from daemon import __version__
 from daemon.errors import StateError
 
-VERSION = 1
+VERSION = 2
 
 Step = Callable[[Connection], None]
-STEPS: Mapping[int, Step] = {}
+
+
+def _with_links(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        "CREATE TABLE links (id INTEGER NOT NULL PRIMARY KEY, sync VARCHAR(200) NOT NULL, name VARCHAR(400), "
+        "remote VARCHAR(400), status VARCHAR(20) NOT NULL, todo INTEGER NOT NULL, base TEXT, "
+        "stamp VARCHAR(32) NOT NULL, remote_stamp VARCHAR(40) NOT NULL, etag VARCHAR(400) NOT NULL, record TEXT, "
+        "key VARCHAR(64) NOT NULL, asked VARCHAR(32), tries INTEGER NOT NULL, due VARCHAR(32), why TEXT NOT NULL, "
+        "run VARCHAR(64) NOT NULL, detail TEXT NOT NULL, seen_site VARCHAR(64) NOT NULL, "
+        "seen_remote VARCHAR(64) NOT NULL)"
+    )
+    connection.exec_driver_sql("CREATE UNIQUE INDEX links_by_name ON links (sync, name)")
+    connection.exec_driver_sql("CREATE UNIQUE INDEX links_by_remote ON links (sync, remote)")
+    connection.exec_driver_sql("CREATE INDEX links_by_status ON links (sync, status, todo)")
+
+
+STEPS: Mapping[int, Step] = {1: _with_links}
 """From version n, the key, to n + 1."""
 
 
@@ -63,7 +79,13 @@ class Json(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str:  # noqa: ARG002
+    def __init__(self, *, none_as_null: bool = False) -> None:
+        super().__init__()
+        self.none_as_null = none_as_null
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        if value is None and self.none_as_null:
+            return None
         return json.dumps(value, separators=(",", ":"), default=str)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002
@@ -119,6 +141,35 @@ sites = Table(
     Column("url", String(400), primary_key=True),
     Column("facts", Json, nullable=False),
 )
+
+links = Table(
+    "links",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("sync", String(200), nullable=False),
+    Column("name", String(400)),
+    Column("remote", String(400)),
+    Column("status", String(20), nullable=False),
+    Column("todo", Integer, nullable=False),
+    Column("base", Json(none_as_null=True)),
+    Column("stamp", String(32), nullable=False),
+    Column("remote_stamp", String(40), nullable=False),
+    Column("etag", String(400), nullable=False),
+    Column("record", Text),
+    Column("key", String(64), nullable=False),
+    Column("asked", Moment),
+    Column("tries", Integer, nullable=False),
+    Column("due", Moment),
+    Column("why", Text, nullable=False),
+    Column("run", String(64), nullable=False),
+    Column("detail", Json, nullable=False),
+    Column("seen_site", String(64), nullable=False),
+    Column("seen_remote", String(64), nullable=False),
+    Index("links_by_name", "sync", "name", unique=True),
+    Index("links_by_remote", "sync", "remote", unique=True),
+    Index("links_by_status", "sync", "status", "todo"),
+)
+"""Pairs of a sync: daemon.core.links.Link."""
 
 
 def bring_up(connection: Connection, *, where: str, version: int = VERSION, steps: Mapping[int, Step] = STEPS) -> None:

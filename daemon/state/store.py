@@ -87,12 +87,14 @@ class State:
         self.close()
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that reads. Raises StateError."""
         with told(self._path), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that may write, on the disk at its end. Raises StateError."""
         with told(self._path), _writing(self._engine) as connection:
             yield connection
 
@@ -128,7 +130,7 @@ class State:
     def begin_run(self, run: Run) -> None:
         """Write `run` down as running; to be done before any of its work."""
         values = {column.name: getattr(run, column.name) for column in runs.columns}
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(insert(runs).values(values | {"status": RUNNING, "ended": None}))
 
     def end_run(
@@ -140,7 +142,7 @@ class State:
         """
         if status not in FINISHED:
             raise ValueError(f"a run ends as one of {FINISHED}, not as {status!r}")
-        with self._writing() as connection:
+        with self.writing() as connection:
             change = update(runs).where(runs.c.id == run_id).values(status=status, ended=ended, report=report)
             if not connection.execute(change).rowcount:
                 what = f"the state database {self._path} does not know run {run_id}: it was replaced while that went on"
@@ -181,7 +183,7 @@ class State:
         try:
             with self.claim(job):
                 dead = self._found(_unfinished().where(runs.c.job == job))
-                with self._writing() as connection:
+                with self.writing() as connection:
                     change = update(runs).where(runs.c.id.in_([run.id for run in dead]))
                     connection.execute(change.values(status=INTERRUPTED, ended=now))
                 return [replace(run, status=INTERRUPTED, ended=now) for run in dead]
@@ -195,19 +197,19 @@ class State:
         """
         ranked = _ranked().subquery()
         kept = select(ranked.c.id).where(ranked.c.place <= keep_per_job)
-        with self._writing() as connection:
+        with self.writing() as connection:
             old = and_(runs.c.started < before, runs.c.status != RUNNING, runs.c.id.not_in(kept))
             return connection.execute(delete(runs).where(old)).rowcount
 
     def _found(self, query: Select[Any]) -> list[Run]:
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [Run(**row._mapping) for row in connection.execute(query)]
 
     # --- slots -------------------------------------------------------------------------------------------------------
 
     def slot(self, job: str) -> SlotMark | None:
         """How far the schedule of `job` has been dealt with; None for a job that was never scheduled."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(select(slots).where(slots.c.job == job)).first()
         return None if row is None else SlotMark(**row._mapping)
 
@@ -217,12 +219,12 @@ class State:
         Under another text it starts anew, wherever the old one was: give the present moment then, so that an edit does
         not miss years of slots.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             _settle(connection, SlotMark(job, slot, schedule_text))
 
     def reset_slot(self, job: str) -> None:
         """Forget how far the schedule of `job` has been dealt with."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(delete(slots).where(slots.c.job == job))
 
     # --- memory ------------------------------------------------------------------------------------------------------
@@ -230,31 +232,31 @@ class State:
     def recall(self, job: str, key: str) -> Any:
         """What `job` remembered under `key`, or None."""
         query = select(memory.c.value).where(memory.c.job == job, memory.c.key == key)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return connection.scalar(query)
 
     def remember(self, job: str, key: str, value: Any) -> None:
         """Keep a JSON value for `job` under `key`, in place of what was there."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             change = update(memory).where(memory.c.job == job, memory.c.key == key)
             if not connection.execute(change.values(value=value)).rowcount:
                 connection.execute(insert(memory).values(job=job, key=key, value=value))
 
     def forget(self, job: str, key: str) -> None:
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(delete(memory).where(memory.c.job == job, memory.c.key == key))
 
     def recall_all(self, job: str, prefix: str = "") -> dict[str, Any]:
         """All that `job` remembered under keys that begin with `prefix`, in the order of the keys."""
         beyond = prefix + chr(0x10FFFF)
         query = select(memory.c.key, memory.c.value).where(memory.c.job == job, memory.c.key.between(prefix, beyond))
-        with self._reading() as connection:
+        with self.reading() as connection:
             return {row.key: row.value for row in connection.execute(query.order_by(memory.c.key))}
 
     def remember_all(self, job: str, changes: Mapping[str, Any]) -> None:
         """Keep these values under their keys, and forget those that are None: all of it or, after a crash, nothing."""
         kept = [{"job": job, "key": key, "value": value} for key, value in changes.items() if value is not None]
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(delete(memory).where(memory.c.job == job, memory.c.key.in_(list(changes))))
             if kept:
                 connection.execute(insert(memory), kept)
@@ -263,12 +265,12 @@ class State:
 
     def site_facts(self, url: str) -> dict[str, Any] | None:
         """What was last known of the site, such as its version and time zone, or None."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             facts: dict[str, Any] | None = connection.scalar(select(sites.c.facts).where(sites.c.url == url))
         return facts
 
     def remember_site(self, url: str, facts: dict[str, Any]) -> None:
-        with self._writing() as connection:
+        with self.writing() as connection:
             if not connection.execute(update(sites).where(sites.c.url == url).values(facts=facts)).rowcount:
                 connection.execute(insert(sites).values(url=url, facts=facts))
 

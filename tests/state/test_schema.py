@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, inspect
@@ -66,7 +67,7 @@ def test_a_new_state_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_the_database_is_in_wal_mode_and_syncs_fully(path: Path) -> None:
     """Readers do not wait for writers, and a commit that was reported survives a power cut."""
-    with State.open(path) as state, state._reading() as connection:
+    with State.open(path) as state, state.reading() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == store.BUSY_TIMEOUT * 1000
@@ -90,11 +91,33 @@ def test_every_older_version_has_a_step_to_the_next() -> None:
     assert set(schema.STEPS) == set(range(1, schema.VERSION))
 
 
-def test_the_tables_of_version_1_are_what_they_were() -> None:
+def test_the_tables_of_version_2_are_what_they_were() -> None:
     """A change of the tables without a new version would meet databases that lack it: this fixture fails first."""
-    assert schema.VERSION == 1, "keep the fixture below as version 1 and add one for the new version"
+    assert schema.VERSION == 2, "add a fixture for the new version"
     assert {table.name: [column.name for column in table.columns] for table in schema.METADATA.sorted_tables} == {
         "frappe_daemon": ["schema_version", "daemon_version"],
+        "links": [
+            "id",
+            "sync",
+            "name",
+            "remote",
+            "status",
+            "todo",
+            "base",
+            "stamp",
+            "remote_stamp",
+            "etag",
+            "record",
+            "key",
+            "asked",
+            "tries",
+            "due",
+            "why",
+            "run",
+            "detail",
+            "seen_site",
+            "seen_remote",
+        ],
         "memory": ["job", "key", "value"],
         "runs": ["id", "job", "kind", "reason", "slot", "started", "ended", "status", "dry_run", "report"],
         "sites": ["url", "facts"],
@@ -110,6 +133,8 @@ CREATE TABLE runs (id VARCHAR(64) NOT NULL PRIMARY KEY, job VARCHAR(200) NOT NUL
     status VARCHAR(40) NOT NULL, dry_run BOOLEAN NOT NULL, report TEXT NOT NULL);
 INSERT INTO runs VALUES ('1', 'a', 'cleanup', 'slot', '2026-01-05T12:00:00.000000+00:00',
     '2026-01-05T12:00:00.000000+00:00', NULL, 'running', 0, '{}');
+CREATE INDEX runs_by_job ON runs (job, started);
+CREATE INDEX runs_by_start ON runs (started);
 CREATE TABLE slots (job VARCHAR(200) NOT NULL PRIMARY KEY, slot VARCHAR(32) NOT NULL,
     schedule_text VARCHAR(400) NOT NULL);
 INSERT INTO slots VALUES ('a', '2026-01-05T12:00:00.000000+00:00', 'daily');
@@ -140,6 +165,29 @@ def test_a_database_of_version_1_is_opened_with_all_that_it_holds(old: Path) -> 
     assert version(old) == schema.VERSION
 
 
+def test_an_upgraded_database_has_the_tables_of_a_new_one(old: Path, tmp_path: Path) -> None:
+    """Column by column and index by index, whichever way it came about."""
+    fresh = tmp_path / "fresh.db"
+    for place in (old, fresh):
+        State.open(place).close()
+    assert shape(old) == shape(fresh)
+
+
+def shape(path: Path) -> dict[str, Any]:
+    with raw(path) as connection:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {
+            table: (
+                [tuple(row)[1:4] for row in connection.execute(f"PRAGMA table_info({table})")],
+                sorted(row[1] for row in connection.execute(f"PRAGMA index_list({table})") if row[3] == "c"),
+            )
+            for table in tables
+        }
+
+
+AHEAD = schema.VERSION + 2
+
+
 def add_column(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN host VARCHAR(80)")
 
@@ -153,25 +201,32 @@ def fail(connection: Connection) -> None:
 
 
 def test_steps_lead_an_old_database_forward_one_version_after_the_other(old: Path) -> None:
-    """From 1 over 2 to 3, in order, each once."""
+    """Over the one in between, in order, each once."""
     with State.open(old) as state:
         for _ in range(2):
-            with state._writing() as connection:
-                schema.bring_up(connection, where="it", version=3, steps={1: add_column, 2: add_table})
-        with state._reading() as connection:
+            with state.writing() as connection:
+                schema.bring_up(
+                    connection,
+                    where="it",
+                    version=AHEAD,
+                    steps={schema.VERSION: add_column, schema.VERSION + 1: add_table},
+                )
+        with state.reading() as connection:
             assert "host" in {column["name"] for column in inspect(connection).get_columns("runs")}
     assert "later" in tables(old)
-    assert version(old) == 3
+    assert version(old) == AHEAD
 
 
 def test_a_step_that_fails_leaves_the_old_version_whole(old: Path) -> None:
     """All steps are one transaction: the daemon of the old version still works afterwards."""
     with State.open(old) as state:
-        with pytest.raises(RuntimeError), state._writing() as connection:
-            schema.bring_up(connection, where="it", version=3, steps={1: add_table, 2: fail})
+        with pytest.raises(RuntimeError), state.writing() as connection:
+            schema.bring_up(
+                connection, where="it", version=AHEAD, steps={schema.VERSION: add_table, schema.VERSION + 1: fail}
+            )
         assert state.recall("a", "cursor") == [1, 2]
     assert "later" not in tables(old)
-    assert version(old) == 1
+    assert version(old) == schema.VERSION
 
 
 def test_a_newer_schema_is_refused_and_left_as_it_is(path: Path) -> None:
@@ -265,7 +320,7 @@ def test_a_full_disk_is_a_state_error_and_leaves_what_was_written(path: Path) ->
     """SQLite's own limit stands in for the disk. The write is undone as a whole, and later ones work again."""
     with State.open(path) as state:
         state.remember("a", "kept", 1)
-        with state._reading() as connection:
+        with state.reading() as connection:
             connection.exec_driver_sql("PRAGMA max_page_count = 20")
         with pytest.raises(StateError, match=r"state\.db cannot grow: the disk is full"):
             state.remember("a", "large", "x" * 200_000)

@@ -1,0 +1,117 @@
+"""A pair of twins, and what is remembered of it. Reads and writes nothing.
+
+A `Link` ties a document of the site to a record of another API from the moment in which one of them is seen first. What
+a list shows of it is written down before it is worked on, so that a cursor may move on, and what is to be done
+outlives a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+PULL, PUSH = 1, 2
+"""Bits of `Link.todo`: changed at the remote, changed on the site, since it was last settled."""
+
+
+class Status(StrEnum):
+    """How a pair stands."""
+
+    NEW = "new"
+    """Seen on one side; the twin is not there yet, or not known."""
+    CREATING = "creating"
+    """A record was asked for; whether it was made is not known yet."""
+    LINKED = "linked"
+    FAILED = "failed"
+    """Tried again once it is `due`."""
+    HELD = "held"
+    """Waits for a person: too many failures, or one that no repetition mends."""
+    CONFLICT = "conflict"
+    """Both sides changed the same; waits for a person."""
+    GONE = "gone"
+    """One side was deleted, and what this means for the other is yet to be done."""
+    ABSENT = "absent"
+    """One side was deleted, and by configuration this is ignored unless it comes back."""
+    ENDED = "ended"
+    """Each lives on its own, or both are gone. Never made anew."""
+
+
+OPEN = (Status.NEW, Status.CREATING, Status.LINKED, Status.FAILED, Status.ABSENT)
+"""Those that a run works on by itself."""
+FOR_A_PERSON = (Status.CONFLICT, Status.HELD)
+
+
+@dataclass(slots=True)
+class Link:
+    """One pair. `id` 0: not kept yet."""
+
+    id: int = 0
+    name: str | None = None
+    """Of the site's document."""
+    remote: str | None = None
+    """Id of the record."""
+    status: str = Status.NEW
+    todo: int = 0
+    base: dict[str, str] | None = None
+    """What both held when they last agreed: daemon.core.reconcile.Base."""
+    stamp: str = ""
+    """The document's `modified` when it was last settled."""
+    remote_stamp: str = ""
+    """The record's, as ISO 8601 in UTC."""
+    etag: str = ""
+    record: Any = None
+    """The record as a list showed it, until it is settled."""
+    key: str = ""
+    """Idempotency key of the request that creates the record."""
+    asked: datetime | None = None
+    """When that was sent."""
+    tries: int = 0
+    due: datetime | None = None
+    why: str = ""
+    """What became of it the last time, in a sentence."""
+    run: str = ""
+    """Which run that was."""
+    detail: dict[str, Any] = field(default_factory=dict)
+    """Conflict: path → [site's, remote's]; keep: which side a person chose; gone: which side."""
+    seen_site: str = ""
+    seen_remote: str = ""
+    """The full listing of either side that saw it last."""
+
+
+class LinksPort(Protocol):
+    """The links of one sync; daemon.state.links says more. Each call is one transaction, on the disk at its return."""
+
+    def save(self, links: Iterable[Link]) -> None:
+        """Keep these as they are now; one that is new gets its id."""
+        ...
+
+    def of_names(self, names: Sequence[str]) -> dict[str, Link]: ...
+    def of_remotes(self, ids: Sequence[str]) -> dict[str, Link]: ...
+    def find(self, text: str) -> list[Link]:
+        """By the name of the document or the id of the record."""
+        ...
+
+    def waiting(self, todo: int, now: datetime) -> Iterator[list[Link]]:
+        """Pages of links that a run works on: a bit of `todo` is set, or a failure is due."""
+        ...
+
+    def count_waiting(self, todo: int, now: datetime) -> int: ...
+    def in_status(self, *statuses: str) -> Iterator[list[Link]]: ...
+    def counts(self) -> dict[str, int]:
+        """Status → number."""
+        ...
+
+    def mark(self, links: Sequence[Link], side: str, mark: str) -> None:
+        """A full listing `mark` of `side` has seen these."""
+        ...
+
+    def unseen(self, side: str, mark: str) -> Iterator[list[Link]]:
+        """Linked, and not seen by the full listing `mark` of `side`."""
+        ...
+
+    def want(self, todo: int, statuses: Sequence[str]) -> int:
+        """Set the bits for all links in these statuses; how many that are."""
+        ...
