@@ -8,6 +8,7 @@ headers (frappe/rate_limiter.py: microseconds of work left in this window) say t
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,8 +27,12 @@ FEW = 2.0
 learnt by asking for few."""
 NEW = 0.1
 """Seconds from which on a request counts as long."""
+GAIN = 0.5
+"""The part of what one request more at once could add to the throughput that it must add to be worth a worker more."""
+HOLD = 30
+"""Long answers until the next try at one more, after one that gained too little."""
 LEAD = 20
-"""Answers after a long one during which short ones raise nothing: they say little of what the long ones wait for."""
+"""Answers after a long one during which short ones change nothing: they say little of what the long ones wait for."""
 LOW_BUDGET = 0.15
 """The part of the site's rate-limit budget below which we go one at a time."""
 LONGEST_HOLD = 900.0
@@ -49,8 +54,13 @@ class Limiter:
         self._quiet: dict[str, float] = {}
         self._recent: dict[str, float] = {}
         self._patience = 0
-        self._settling = 0
+        self._since = -math.inf
+        """When the limit was last set for a comparison."""
         self._led = 0
+        self._levels: dict[str, dict[int, tuple[float, int]]] = {}
+        """Route → limit → (mean seconds, answers) of long requests while that many were under way."""
+        self._probing = 0
+        """Long answers until one more is tried; 0 or less: now."""
         self._held_until = 0.0
         self._rest = 0.0
 
@@ -90,12 +100,15 @@ class Limiter:
         the work of a small one."""
         with self._free:
             low = "x-ratelimit-remaining" in headers and self._budget_is_low(headers, seconds)
-            seconds /= loads
-            if self._settling and not low:  # sent when there were more at once, so it tells nothing of few
-                self._settling -= 1
+            if (
+                self._clock() - seconds < self._since - 0.001 and not low
+            ):  # sent under another limit
                 return
-            if route not in self._quiet and seconds > NEW and self._limit > FEW:
-                self._limit, self._settling = FEW, self._in_flight - 1
+            seconds /= loads
+            if route not in self._quiet and route not in self._levels and seconds > NEW and self._limit > FEW:
+                self._levels[route], self._led = {}, LEAD
+                self._limit, self._since = FEW, self._clock()
+                return
             quiet = self._quiet.get(route, seconds)
             quiet = seconds if seconds < quiet else quiet + 0.01 * (seconds - quiet)
             recent = self._recent.get(route, seconds)
@@ -108,10 +121,38 @@ class Limiter:
                 self._limit = 1.0
             elif recent > SLOW * quiet + SLACK:
                 self._fall(0.75)
+            elif seconds * loads >= NEW:
+                self._compare(route, seconds)
+            elif self._led:
+                pass
             elif recent > CROWDED * quiet + NOISE:
                 self._limit = max(1.0, self._limit - 1 / self._limit)
-            elif self._in_flight >= self.limit and not (self._led and seconds * loads < NEW):
+            elif self._in_flight >= self.limit:
                 self._limit = min(float(self.ceiling), self._limit + 1 / self._limit)
+
+    def _compare(self, route: str, seconds: float) -> None:
+        """One more at once after a round of long requests; back again where that gained too little: the site's cores
+        were busy before, and one more only made the others wait."""
+        level = self.limit
+        if self._in_flight < level:
+            return
+        known = self._levels.setdefault(route, {})
+        mean, number = known.get(level, (seconds, 0))
+        known[level] = mean + (seconds - mean) / min(number + 1, 2 * level), number + 1
+        self._probing -= 1
+        if number + 1 < 2 * level:
+            return
+        mean, below = known[level][0], known.get(level - 1, (0.0, 0))[0]
+        if below and level / mean < (level - 1) / below * (1 + GAIN / (level - 1)):
+            self._to_level(level - 1, known)
+            self._probing = HOLD
+        elif self._probing <= 0 and level < self.ceiling:
+            self._to_level(level + 1, known)
+
+    def _to_level(self, level: int, known: dict[int, tuple[float, int]]) -> None:
+        """What was known of it is measured anew; answers to what is under way tell nothing of it."""
+        self._limit, self._since = float(level), self._clock()
+        known.pop(level, None)
 
     def refused(self, retry_after: float | None) -> None:
         """The site answered 429 or 503: fewer at once, and none for `retry_after` seconds.

@@ -37,6 +37,7 @@ class Hands:
         """As many requests at once as may be, all answered."""
         number = self.limiter.limit
         with self.slots(number):
+            self.time += seconds
             for _ in range(number):
                 self.answered(seconds, **headers)
 
@@ -122,6 +123,7 @@ def test_routes_are_compared_with_themselves_alone() -> None:
     hands = grown()
     for _ in range(60):
         with hands.slots(hands.limiter.limit):
+            hands.time += 20.0
             hands.answered(0.01)
             hands.limiter.answered("POST api method bulk", 20.0, {})
     assert hands.limiter.limit == 8
@@ -135,8 +137,9 @@ def test_long_requests_keep_the_site_s_cores_busy_and_no_more_of_its_workers(cor
     for _ in range(30):
         number = hands.limiter.limit
         with hands.slots(number):
+            hands.time += (seconds := 0.5 * max(1.0, number / cores))
             for _ in range(number):
-                hands.limiter.answered("POST api method bulk", 0.5 * max(1.0, number / cores), {})
+                hands.limiter.answered("POST api method bulk", seconds, {})
     assert min(cores, 8) <= hands.limiter.limit <= most
 
 
@@ -145,6 +148,7 @@ def test_a_large_request_is_measured_by_its_size() -> None:
     hands = grown()
     for number in range(60):
         with hands.slots(hands.limiter.limit):
+            hands.time += 5.0
             hands.limiter.answered("POST api method bulk", 0.5 + 4.5 * (number % 2), {}, loads=1 + 9 * (number % 2))
     assert hands.limiter.limit == 8
 
