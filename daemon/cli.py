@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -91,7 +91,13 @@ def once(
 
 
 def _run_once(
-    job: str | Job, config: Path | None, dry_run: bool, rows: Path | None, as_json: bool, log_format: Any
+    job: str | Job | Callable[[App], Job],
+    config: Path | None,
+    dry_run: bool,
+    rows: Path | None,
+    as_json: bool,
+    log_format: Any,
+    wish: Mapping[str, Any] | None = None,
 ) -> None:
     """One run by hand, of a job of the configuration or of one that the command line describes, and its report."""
     from daemon.runner import Order
@@ -103,9 +109,11 @@ def _run_once(
         _stopping(app),
         _rows_file(rows, app.redact) as explain,
     ):
-        wanted = app.job(job) if isinstance(job, str) else job
+        wanted = app.job(job) if isinstance(job, str) else job(app) if callable(job) else job
         with _bar() if people else nullcontext() as watch:
-            order = Order(wanted, app.new_run_id(), "by hand", dry_run=dry_run, explain=explain, watch=watch)
+            order = Order(
+                wanted, app.new_run_id(), "by hand", dry_run=dry_run, explain=explain, watch=watch, wish=wish or {}
+            )
             found = app.runner.run(order)
         app.prune()
         if dry_run:
@@ -499,6 +507,9 @@ def _show(found: Any, as_json: bool, table: str, *more: Any, each: bool = False)
             from daemon.errors import OutputError
 
             raise OutputError(f"standard output cannot be written: {error.strerror}") from None
+
+
+from daemon import cli_sync  # noqa: E402, F401 (its commands)
 
 
 def main(arguments: Iterable[str] | None = None) -> None:

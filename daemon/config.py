@@ -9,10 +9,12 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from keyword import iskeyword
 from pathlib import Path
 from pkgutil import iter_modules
@@ -131,6 +133,10 @@ class Job:
     kind: ModuleType
     settings: Any
     schedule: Schedule
+    section: str = ""
+    """The section of the configuration; a job of one direction alone has a name of its own."""
+    direction: str = ""
+    """Where a section has a schedule for each direction: which one this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +185,13 @@ def load(
     """
     raw = _read(path)
     raw.update(replace or {})
-    context = {"resolve": _Secrets(environ, path.parent, secrets), "beside": path.parent}
+    resolve = _Secrets(environ, path.parent, secrets)
+    context = {"resolve": resolve, "beside": path.parent, "load": partial(_function, path.parent)}
     problems: list[str] = []
     jobs = raw.pop("jobs", {})
     sections = _validated(Sections, raw, "", context, problems)
     found = list(_jobs(jobs, context, problems))
+    problems += _shared(found)
     if problems or sections is None:
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError(f"{path}: {count}", tuple(f"{path}: {problem}" for problem in problems))
@@ -224,9 +232,19 @@ def _jobs(raw: Any, context: Mapping[str, Any], problems: list[str]) -> Iterator
             continue
         kind = _kind(table.get("kind"), path, problems)
         settings = _validated(kind.Settings if kind else _AnyJob, table, path, context, problems)
-        schedule = _schedule(table.get("schedule"), path, problems)
-        if kind and settings and schedule:
-            yield Job(name, kind, settings, schedule)
+        for direction, schedule in _schedules(table.get("schedule"), path, problems):
+            if kind and settings:
+                yield Job(f"{name}.{direction}" if direction else name, kind, settings, schedule, name, direction)
+
+
+def _shared(jobs: Iterable[Job]) -> Iterator[str]:
+    """Directories that two jobs would work in: each file would go to whichever came first."""
+    owners: dict[Path, str] = {}
+    for job in jobs:
+        for path in job.settings.alone_in:
+            other = owners.setdefault(path.resolve(), job.section)
+            if other != job.section:
+                yield f"jobs.{job.section}: works in {path}, and so does jobs.{other}; give each a directory of its own"
 
 
 def one_job(name: str, kind: str, settings: Mapping[str, Any]) -> Job:
@@ -236,7 +254,7 @@ def one_job(name: str, kind: str, settings: Mapping[str, Any]) -> Job:
     found = _validated(module.Settings, table, "", {}, problems)
     if problems:
         raise UsageError("; ".join(problems))
-    return Job(name, module, found, Schedule.parse("yearly"))
+    return Job(name, module, found, Schedule.parse("yearly"), name)
 
 
 class _AnyJob(JobSettings):
@@ -268,14 +286,15 @@ def _kind(name: Any, path: str, problems: list[str]) -> ModuleType | None:
     return module_of(name)
 
 
-def _schedule(text: Any, path: str, problems: list[str]) -> Schedule | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        return Schedule.parse(text)
-    except ValueError as error:
-        problems.append(f'{path}.schedule = "{text}": {error}')
-        return None
+def _schedules(said: Any, path: str, problems: list[str]) -> Iterator[tuple[str, Schedule]]:
+    """(direction, schedule) of each; "" where there is one for all. What is neither text nor table pydantic tells."""
+    texts = {f"schedule.{key}": text for key, text in said.items()} if isinstance(said, dict) else {"schedule": said}
+    for key, text in texts.items():
+        if isinstance(text, str):
+            try:
+                yield key.removeprefix("schedule").lstrip("."), Schedule.parse(text)
+            except ValueError as error:
+                problems.append(f'{path}.{key} = "{text}": {error}')
 
 
 def _validated(
@@ -362,6 +381,27 @@ def _is_secret(model: type[BaseModel], location: Sequence[Any]) -> bool:
 
     annotation = _field_type(model, location)
     return annotation is Secret or Secret in get_args(annotation)
+
+
+def _function(beside: Path, place: str, name: str) -> Any:
+    """A function of a module, or of a file beside the configuration. Raises ValueError."""
+    try:
+        module = _module_in(beside / place) if place.endswith(".py") else import_module(place)
+        function = getattr(module, name)
+    except Exception as error:  # whatever the user's own code raises
+        raise ValueError(f"{place}:{name} cannot be had: {type(error).__name__}: {error}") from None
+    if not callable(function):
+        raise ValueError(f"{place}:{name} is no function")  # noqa: TRY004 (pydantic)
+    return function
+
+
+def _module_in(path: Path) -> ModuleType:
+    spec = spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class _Secrets:

@@ -121,6 +121,10 @@ class NothingCreated(DaemonError):
             self.who = cause.who
 
 
+class SyncStopped(DaemonError):
+    """A sync looks as if one side, or the configuration, were not what it was. Nothing was changed."""
+
+
 class Stopped(DaemonError):
     """The run was asked to stop, or passed its deadline; what it did is done, the rest waits for the next slot."""
 

@@ -7,9 +7,9 @@ ends the run; what was done by then is reported as done.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from daemon.site.client import Site
 from daemon.state import Run as RunRecord
 from daemon.state import SlotMark, State
 from daemon.state.journal import Journal
+from daemon.state.links import Links
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -86,6 +87,9 @@ class LiveRun:
 
     id: str
     job: str
+    section: str
+    direction: str
+    wish: Mapping[str, Any]
     started: datetime
     dry_run: bool
     explain: bool
@@ -97,6 +101,8 @@ class LiveRun:
     still_claimed: Callable[[], None]
     """Raises StateError where another process might run this job too."""
     watch: Watch
+    held: ExitStack
+    """Ends with the run."""
 
     def now(self) -> datetime:
         return self.clock.now()
@@ -128,6 +134,13 @@ class LiveRun:
 
     def journal(self, owner: str) -> Journal:
         return Journal(self.state, owner)
+
+    def links(self, sync: str) -> Links:
+        links = Links(self.state, sync)
+        return self.hold(links.scratch()) if self.dry_run else links
+
+    def hold(self, context: AbstractContextManager[Answer]) -> Answer:
+        return self.held.enter_context(context)
 
     def claim(self, name: str) -> AbstractContextManager[object]:
         return self.state.claim(name)
@@ -193,6 +206,8 @@ class Order:
     dry_run: bool = False
     explain: Callable[[Outcome], None] | None = None
     """Wants to see the outcome of every row, kept ones included."""
+    wish: Mapping[str, Any] = field(default_factory=dict)
+    """What the command line asks of this run alone; the kind knows what it means."""
     watch: Watch | None = None
     """Shows how far the run is; None: the log does."""
 
@@ -250,11 +265,12 @@ class Runner:
         tallies: list[Tally] = []
         error: Exception | None = None
         try:
-            with site, ThreadPoolExecutor(self.concurrency, order.job.name) as pool:
+            with site, ThreadPoolExecutor(self.concurrency, order.job.name) as pool, ExitStack() as held:
                 live = LiveRun(
-                    order.run_id, order.job.name, started, order.dry_run, order.explain is not None,
+                    order.run_id, order.job.name, order.job.section, order.job.direction, order.wish,
+                    started, order.dry_run, order.explain is not None,
                     site, clock, self.state, pool, self.concurrency, still_claimed,
-                    order.watch or Progress(self.clock, log),
+                    order.watch or Progress(self.clock, log), held,
                 )  # fmt: skip
                 try:
                     self._first_contact(site, log)

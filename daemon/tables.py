@@ -162,6 +162,27 @@ def of_steps(steps: Sequence[Mapping[str, str]], applied: bool) -> Group:
     return Group(*lines)
 
 
+def of_conflicts(pairs: Sequence[Mapping[str, Any]]) -> Group:
+    """Pairs of a sync, each with what is the matter with it."""
+    lines: list[Any] = []
+    for pair in pairs:
+        twins = f"{pair['document'] or 'no document'} ↔ {pair['record'] or 'no record'}"
+        lines.append(Text.assemble((twins, "bold"), f"  {pair['job']}  ", _styled(pair["status"])))
+        for path, (site, remote) in pair["fields"].items():
+            lines.append(Text(f"    {path}: site {_value(site)}, remote {_value(remote)}"))
+        if pair["why"] and not pair["fields"]:
+            lines.append(Text(f"    {pair['why']}"))
+        if pair["waiting"] or pair["next_try"]:
+            lines.append(
+                Text(f"    {'the next run looks at it' if pair['waiting'] else 'tried again ' + pair['next_try'][:16]}")
+            )
+    return Group(*(lines or [Text("No pair waits for a person.")]))
+
+
+def _value(text: str | None) -> str:
+    return "nothing" if text is None else repr(text)
+
+
 def of_jobs(jobs: Iterable[Mapping[str, Any]], zone: ZoneInfo) -> Table:
     """Jobs with their next slots and last results, all in the zone of the schedules."""
     table = _table("Job", "Kind", "Schedule", f"Next five ({zone.key})", "Last")

@@ -310,3 +310,12 @@ def test_the_file_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.Mon
     assert config.find(None, {}) == here
     assert config.find(None, named) == Path("/from/environ.toml")
     assert config.find(Path("/named.toml"), named) == Path("/named.toml")
+
+
+def test_two_jobs_on_one_inbox_are_refused(tmp_path: Path) -> None:
+    """By whatever name: each file would go to whichever of them came first."""
+    inbox = '[jobs.{}]\nkind = "import"\nschedule = "daily"\ndoctype = "ToDo"\ninbox = "{}"\n'
+    (tmp_path / "in").mkdir()
+    (tmp_path / "same").symlink_to(tmp_path / "in")
+    found = problems(tmp_path, SITE + inbox.format("a", "in") + inbox.format("b", "same"))
+    assert found == [f"jobs.b: works in {tmp_path}/same, and so does jobs.a; give each a directory of its own"]

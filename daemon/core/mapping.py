@@ -9,7 +9,7 @@ in the table means nothing. Reads and writes nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
@@ -21,7 +21,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from daemon.core import doctype as meta
 from daemon.core.doctype import DocType
-from daemon.core.settings import FieldName, Model
+from daemon.core.settings import FieldName, FunctionName, Model
 from daemon.errors import DaemonError
 
 Flow = Literal["both", "pull", "push"]
@@ -80,9 +80,9 @@ class FieldMap(Model):
     """Of times that the remote writes without one."""
     precision: Annotated[int, Field(ge=0, le=9)] | None = None
     """Decimals that are compared."""
-    pull: str = ""
-    push: str = ""
-    """A Python function for what a mapping cannot say: "module:function", called with (value, whole record)."""
+    pull: FunctionName | None = None
+    push: FunctionName | None = None
+    """A Python function for what a mapping cannot say, called with (value, whole record): "module:function"."""
     rows: list[FieldMap] = Field(default_factory=list)
     key: str = ""
     """The site's field by which the rows of one table are told apart."""
@@ -428,6 +428,13 @@ class Fields:
     def flow(self, path: str) -> Flow:
         return self.flows[path.partition("[")[0]]
 
+    def own_name(self, record: Mapping[str, Any]) -> str:
+        """The name of the document that `record` was made for, where the mapping sends names; else ""."""
+        for cell in self.cells:
+            if cell.site == "name":
+                return str(dug(record, cell.remote) or "")
+        return ""
+
     # Either side → one form. Both raise BadValue.
 
     def of_site(self, doc: Mapping[str, Any]) -> Flat:
@@ -592,7 +599,7 @@ def _by_table(changes: Mapping[str, str | None], gone: Iterable[str]) -> dict[st
 # Compiling
 
 
-def compiled(maps: Iterable[FieldMap], doctype: DocType, zone: ZoneInfo, functions: Mapping[str, Function]) -> Fields:
+def compiled(maps: Sequence[FieldMap], doctype: DocType, zone: ZoneInfo) -> Fields:
     """`maps` for the fields that `doctype` has; `zone` is the site's. Raises BadValue with every field that is
     missing."""
     missing: list[str] = []
@@ -606,13 +613,13 @@ def compiled(maps: Iterable[FieldMap], doctype: DocType, zone: ZoneInfo, functio
             if child is None:
                 missing.append(f"{spec.site} (a child table)")
                 continue
-            inner = [_cell(row, child, zone, functions, missing) for row in spec.rows if row.constant is None]
+            inner = [_cell(row, child, zone, missing) for row in spec.rows if row.constant is None]
             key = next(cell for cell in inner if cell.site == spec.key)
             site, remote = _constants(spec.rows)
             path = tuple(spec.remote.split("."))
             grids.append(Grid(spec.site, path, spec.flow, tuple(inner), key, spec.on_create, site, remote))
         else:
-            cells.append(_cell(spec, doctype, zone, functions, missing))
+            cells.append(_cell(spec, doctype, zone, missing))
     if missing:
         raise BadValue(f"{doctype.name} has no field {', '.join(missing)}, which the mapping names")
     site, remote = _constants(maps)
@@ -627,9 +634,7 @@ def _constants(maps: Iterable[FieldMap]) -> tuple[dict[str, Any], dict[tuple[str
     return site, {tuple(spec.remote.split(".")): spec.constant for spec in given if spec.remote}
 
 
-def _cell(
-    spec: FieldMap, doctype: DocType, zone: ZoneInfo, functions: Mapping[str, Function], missing: list[str]
-) -> Cell:
+def _cell(spec: FieldMap, doctype: DocType, zone: ZoneInfo, missing: list[str]) -> Cell:
     own = doctype.field(str(spec.site))
     if own is None or own.is_table:
         missing.append(f"{doctype.name}.{spec.site}" if doctype.istable else str(spec.site))
@@ -640,4 +645,4 @@ def _cell(
     for remote, text in values.items():
         back.setdefault(text, remote)
     return Cell(own.fieldname, tuple(spec.remote.split(".")), spec.flow, codec, spec.on_create, values, back,
-                functions.get(spec.pull), functions.get(spec.push))  # fmt: skip
+                spec.pull, spec.push)  # fmt: skip

@@ -130,10 +130,13 @@ def _judge_row(merge: Merge, row: str, site: Flat, remote: Flat, base: Base | No
     here = row in site
     holder = site if here else remote
     cells = {path: text for path, text in holder.items() if path == row or path.startswith(f"{row}.")}
-    was_there = _held((base or {}).get(row))[1 if here else 0] != ABSENT
+    held = _held((base or {}).get(row))
+    had, was_there = (held if here else held[::-1])[0] != ABSENT, (held if here else held[::-1])[1] != ABSENT
     edited = any(digest(text) != _held((base or {}).get(path))[0 if here else 1] for path, text in cells.items())
     holder_of, other = (merge.to_site, merge.to_remote) if here else (merge.to_remote, merge.to_site)
-    if flow == "both" and (base is None or (was_there and edited)):
+    if had and not was_there and not edited:
+        return  # the other side had it in another form, or never took it
+    if flow == "both" and (base is None or ((had or was_there) and edited)):
         merge.clashes.append(Clash(row, row if here else None, None if here else row))
     elif was_there and flow != ("push" if here else "pull"):
         holder_of.gone.append(row)  # the other side removed it

@@ -6,12 +6,21 @@ Every message raised here ends up before the person who edits config.toml, so it
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+)
 
 from daemon.core.duration import parse_duration
 from daemon.core.plan import Guard
@@ -113,6 +122,32 @@ def _resolve(value: Any, info: ValidationInfo) -> Secret:
 
 
 SecretText = Annotated[Secret, PlainValidator(_resolve)]
+
+
+class NamedFunction:
+    """A Python function that the configuration names; shows itself by that name."""
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name, self._function = name, function
+
+    def __call__(self, *values: Any) -> Any:
+        return self._function(*values)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _function(value: Any, info: ValidationInfo) -> NamedFunction:
+    """By the context's `load`: "module:function" or "file.py:function" → the function, or ValueError."""
+    if isinstance(value, NamedFunction):
+        return value
+    place, _, name = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not (place and name.isidentifier()):
+        raise ValueError('is a Python function as "module:function" or "file.py:function"')
+    return NamedFunction(value, (info.context or {})["load"](place, name))
+
+
+FunctionName = Annotated[NamedFunction, PlainValidator(_function), PlainSerializer(repr)]
 
 OPERATORS = (
     "=", "!=", "<", ">", "<=", ">=", "like", "not like", "in", "not in", "is", "between", "timespan",
@@ -218,3 +253,8 @@ class JobSettings(Model):
     """Slots missed while the daemon was down are made up for by one run."""
     report_errors_to_site: bool = False
     """Write the errors of a run to the site's Error Log too."""
+
+    @property
+    def alone_in(self) -> list[Path]:
+        """Directories that no other job may work in."""
+        return []

@@ -121,6 +121,10 @@ class Settings(JobSettings):
             raise ValueError(f"each request says {' and '.join(said)} itself; take it out")
 
     @property
+    def alone_in(self) -> list[Path]:
+        return [path for path in (self.inbox, self.directory) if path]
+
+    @property
     def reading(self) -> Reading:
         return Reading(decimal=self.decimal, dates=tuple(self.dates))
 

@@ -412,6 +412,14 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
                     raise errors.NotConfigured(what) from None
             return self._clock
 
+    @property
+    def zone(self) -> ZoneInfo:
+        return self.clock.zone
+
+    def moment(self, text: str) -> datetime:
+        """The aware moment of a datetime of the site: daemon.site.clock."""
+        return self.clock.moment(text)
+
     def text(self, moment: datetime) -> str:
         """An aware moment as the site writes it."""
         return self.clock.text(moment)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, or_, select, update
 
 from daemon.core.links import OPEN, Link, Status
 from daemon.state.schema import links
@@ -35,6 +38,10 @@ class Links:
                     made = connection.execute(insert(links).values(sync=self._sync, **values))
                     pair.id = made.inserted_primary_key[0]  # type: ignore[index]
 
+    def drop(self, pair: Link) -> None:
+        with self._state.writing() as connection:
+            connection.execute(delete(links).where(links.c.id == pair.id))
+
     def of_names(self, names: Sequence[str]) -> dict[str, Link]:
         return {str(pair.name): pair for pair in self._found(links.c.name.in_(names))} if names else {}
 
@@ -49,6 +56,9 @@ class Links:
 
     def count_waiting(self, todo: int, now: datetime) -> int:
         return self._count(_waiting(todo, now))
+
+    def count_changed(self) -> int:
+        return self._count(and_(links.c.status == Status.LINKED, links.c.todo != 0))
 
     def in_status(self, *statuses: str) -> Iterator[list[Link]]:
         return self._pages(links.c.status.in_(statuses))
@@ -72,12 +82,14 @@ class Links:
         with self._state.writing() as connection:
             return connection.execute(change.values(todo=links.c.todo.bitwise_or(todo))).rowcount
 
-    def copy_to(self, other: Links) -> None:
-        """All that is known here, for a dry run to scribble upon."""
-        for page in self._pages(links.c.id > 0):
-            for pair in page:
-                pair.id = 0
-            other.save(page)
+    @contextmanager
+    def scratch(self) -> Iterator[Links]:
+        """A copy in a database of its own, for a dry run to scribble upon; gone at the end."""
+        with TemporaryDirectory(prefix="frappe-daemon-") as folder, State.open(Path(folder, "dry-run.db")) as state:
+            copy = Links(state, self._sync)
+            for page in self._pages(links.c.id > 0):
+                copy.save(replace(pair, id=0) for pair in page)
+            yield copy
 
     def _found(self, where: ColumnElement[bool]) -> list[Link]:
         return self._read(select(*_COLUMNS).where(links.c.sync == self._sync, where))

@@ -1,0 +1,164 @@
+"""The commands about pairs of a sync: run it with a wish, list those that wait for a person, and let them go on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from daemon.cli import ConfigOption, FormatOption, JsonOption, RowsOption, _app, _run_once, _show, cli
+from daemon.errors import UsageError
+
+if TYPE_CHECKING:
+    from daemon.app import App
+    from daemon.config import Job
+    from daemon.core.links import Link
+    from daemon.state.links import Links
+
+JobArgument = Annotated[str, typer.Argument(help="A sync's section in the configuration.")]
+
+
+@cli.command()
+def sync(
+    job: JobArgument,
+    config: ConfigOption = None,
+    full: Annotated[bool, typer.Option("--full", help="Compare everything, not what changed lately alone.")] = False,
+    since: Annotated[
+        str | None, typer.Option(help="Read what changed since this moment: 2026-01-31T08:00+01:00.")
+    ] = None,
+    resync: Annotated[bool, typer.Option("--resync", help="The configuration was changed on purpose.")] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="What stopped the job was looked at, and is all right.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
+    rows: RowsOption = None,
+    as_json: JsonOption = False,
+    log_format: FormatOption = None,
+) -> None:
+    """Run a sync now, in both directions, and report."""
+    wish: dict[str, Any] = {"full": full, "resync": resync, "release": release, "since": _moment(since)}
+    wanted = {key: value for key, value in wish.items() if value}
+    _run_once(lambda app: _both_ways(app, job), config, dry_run, rows, as_json, log_format, wanted)
+
+
+def _moment(text: str | None) -> str | None:
+    from datetime import datetime
+
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--since {text}: is no moment; write it as 2026-01-31T08:00+01:00") from None
+    if moment.tzinfo is None:
+        raise UsageError(f"--since {text}: names no zone; write it as 2026-01-31T08:00+01:00, or with Z for UTC")
+    return moment.isoformat()
+
+
+def _both_ways(app: App, section: str) -> Job:
+    """The section's job, whatever direction a schedule of its is for. Raises UsageError."""
+    found = next((job for job in app.config.jobs.values() if job.section == section), None)
+    job = found or app.job(section)
+    if job.settings.kind != "sync":
+        raise UsageError(f"{section} is a {job.settings.kind}, no sync")
+    return replace(job, name=job.section, direction="")
+
+
+def _links(app: App, section: str) -> Links:
+    from daemon.state.links import Links
+
+    return Links(app.state, f"sync {_both_ways(app, section).section}")
+
+
+@cli.command()
+def conflicts(
+    job: Annotated[str | None, typer.Argument(help="A sync's section; else all of them.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The name of a document, or the id of a record.")] = None,
+    keep: Annotated[
+        Literal["site", "remote"] | None, typer.Option(help="Decide for this side; the next run carries it out.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the pairs that wait for a person, or decide one of them."""
+    from daemon.core.links import FOR_A_PERSON, PULL, PUSH, Status
+
+    with _app(config, None, secrets=False, level="warning") as app:
+        sections = [job] if job else sorted({j.section for j in app.config.jobs.values() if j.settings.kind == "sync"})
+        found = [(s, link) for s in sections for page in _links(app, s).in_status(*FOR_A_PERSON) for link in page]
+        if name is not None:
+            found = [(section, link) for section, link in found if name in (link.name, link.remote)]
+            if not found:
+                raise UsageError(f"{name} is neither in conflict nor held")
+        if keep is None:
+            _show([_told(section, link) for section, link in found], as_json, "of_conflicts")
+            return
+        if name is None or job is None:
+            raise UsageError("--keep decides one pair: name the job and the document or record")
+        ((section, link),) = found
+        if link.status != Status.CONFLICT:
+            raise UsageError(f"{name} is held, not in conflict: {link.why}", action="Mend the cause, then `retry`.")
+        link.detail = {**link.detail, "keep": keep}
+        link.todo = PULL | PUSH
+        _links(app, section).save([link])
+        typer.echo(f"{name}: the next run of {section} keeps what the {keep} has")
+
+
+@cli.command()
+def retry(job: JobArgument, name: Annotated[str | None, typer.Argument()] = None, config: ConfigOption = None) -> None:
+    """Let pairs that failed, or are held, be tried again by the next run."""
+    from daemon.core.links import PULL, PUSH, Status
+
+    with _app(config, None, secrets=False, level="warning") as app:
+        links, number = _links(app, job), 0
+        pages = [links.find(name)] if name else links.in_status(Status.FAILED, Status.HELD)
+        for page in pages:
+            waiting = [link for link in page if link.status in (Status.FAILED, Status.HELD)]
+            for link in waiting:
+                link.status = (
+                    Status.LINKED if link.name and link.remote else Status.CREATING if link.key else Status.NEW
+                )
+                link.todo, link.tries, link.due = PULL | PUSH, 0, None
+            links.save(waiting)
+            number += len(waiting)
+        if name and not number:
+            raise UsageError(f"{name} has neither failed nor is it held")
+        typer.echo(
+            "one pair is tried again by the next run"
+            if number == 1
+            else f"{number} pairs are tried again by the next run"
+        )
+
+
+@cli.command()
+def explain(
+    job: JobArgument,
+    name: Annotated[str, typer.Argument(help="The name of a document, or the id of a record.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why a document or record was, or was not, synced."""
+    with _app(config, None, secrets=False, level="warning") as app:
+        found = [_told(job, link) for link in _links(app, job).find(name)]
+        if not found:
+            raise UsageError(
+                f"{job} knows no document or record {name}: no list has shown it, or the filters leave it out",
+                action=f"Compare site.filters; `frappe-daemon sync {job} --full --dry-run` looks at everything.",
+            )
+        _show(found, as_json, "of_conflicts")
+
+
+def _told(section: str, link: Link) -> dict[str, Any]:
+    return {
+        "job": section,
+        "document": link.name,
+        "record": link.remote,
+        "status": link.status,
+        "waiting": bool(link.todo),
+        "why": link.why,
+        "run": link.run,
+        "fields": link.detail.get("paths", {}),
+        "tries": link.tries,
+        "next_try": link.due and link.due.isoformat(),
+    }

@@ -1,0 +1,365 @@
+"""Two-way sync: documents of a DocType and records of another JSON API, each the twin of the other.
+
+    [jobs.orders]
+    kind = "sync"
+    schedule = { pull = "hourly", push = "*/15 * * * *" }
+
+    [jobs.orders.site]
+    doctype = "Sales Order"
+    filters = [["docstatus", "=", 1]]
+    id_field = "custom_external_id"
+
+    [jobs.orders.remote]
+    url = "https://api.example.com/v1"
+    …
+
+    [[jobs.orders.fields]]
+    site = "customer"
+    remote = "customer"
+
+What lists show to have changed is written down as links first (daemon.jobs._gather), so that a cursor moves over
+nothing that could be lost; then pair after pair is settled (daemon.jobs._settle): both sides are compared with what
+they held when they last agreed, and each is told what the other changed. Deletions come last, after they were counted.
+
+Reads: lists, documents and records that changed. Writes: documents with their `modified`, records with their ETag where
+there is one, the fields for the external id, the pending flag and the stamp. Never: a twin twice, a change that nobody
+here has seen, a document or record that is not in the sync.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from daemon.core.api import ApiSettings
+from daemon.core.kind import DialectPort, JournalPort, Need, Part, Provision, RemotePort, Run, SitePort
+from daemon.core.links import OPEN, PULL, PUSH, LinksPort, Status
+from daemon.core.mapping import FieldMap, Fields, compiled
+from daemon.core.plan import Action, Census, Guard, Outcome
+from daemon.core.reconcile import Policy, Side
+from daemon.core.settings import Conditions, Duration, FieldName, JobSettings, Model, PositiveDuration
+from daemon.errors import AlreadyRunning, SyncStopped
+from daemon.jobs._gather import Gatherer
+from daemon.jobs._settle import Settler
+
+DIRECTIONS = ("pull", "push")
+"""Each may have a schedule of its own: schedule = { pull = "…", push = "…" }."""
+FEW = 20
+"""Pairs below which "everything changed" and "too many deleted" mean nothing."""
+
+
+class SiteSide(Model):
+    """Documents."""
+
+    doctype: str
+    filters: Conditions = Field(default_factory=list)
+    """Which documents belong to the sync; a document that has a twin stays in it whatever becomes of it."""
+    id_field: FieldName
+    """A unique field for the record's id: by it a document is found again."""
+    pending_field: FieldName | Literal[""] = ""
+    """A Check: a document gets a twin only while it is set. Cleared once that is done."""
+    synced_field: FieldName | Literal[""] = ""
+    """A Datetime: when both sides last agreed."""
+    submit: bool = False
+    """Submit documents that were made for a record."""
+    cancelled: Literal["keep", "propagate"] = "keep"
+    """`propagate`: a document that is cancelled, and not amended, counts as deleted."""
+
+
+class Deleted(Model):
+    """What it means for the twin that a document (`site`) or a record (`remote`) was deleted."""
+
+    site: Literal["propagate", "unlink", "ignore"] = "unlink"
+    remote: Literal["propagate", "unlink", "ignore"] = "unlink"
+
+
+class Canary(Model):
+    """A pair that must be there, or something is wrong with one of the sides as a whole."""
+
+    site: str
+    remote: str
+
+
+class Schedules(Model):
+    """One for each direction."""
+
+    pull: str
+    push: str
+
+
+class Settings(JobSettings):
+    """A sync job."""
+
+    schedule: str | Schedules  # type: ignore[assignment]
+    site: SiteSide
+    remote: ApiSettings
+    fields: Annotated[list[FieldMap], Field(min_length=1)]
+    direction: Literal["both", "pull", "push"] = "both"
+    create: list[Side] = Field(default_factory=lambda: ["site", "remote"])
+    """Sides on which a twin that is missing is made."""
+    on_conflict: Policy = "hold"
+    deleted: Deleted = Deleted()
+    lag: PositiveDuration = timedelta(minutes=30)
+    """How far behind the newest change lists are read again: a change is visible only once its transaction ends."""
+    full_every: Duration = timedelta(days=7)
+    """How often everything is compared, for what no stamp shows. "0s": never."""
+    max_delete: Annotated[float, Field(gt=0, le=100)] = 25.0
+    """Percent of all pairs; more deletions stop the job."""
+    max_change: Annotated[float, Field(gt=0, le=100)] = 80.0
+    """Percent of all pairs; more changes at once stop the job."""
+    canary: Canary | None = None
+    give_up: Annotated[int, Field(ge=1, le=100)] = 8
+    """Failures after which a pair waits for a person."""
+
+    @model_validator(mode="after")
+    def _can_do_it(self) -> Self:
+        flows = {spec.flow for spec in self.fields if spec.constant is None}
+        for way in DIRECTIONS:
+            if self.direction == way and flows and flows == {"push" if way == "pull" else "pull"}:
+                raise ValueError(f'direction = "{way}", but no field goes that way')
+        if isinstance(self.schedule, Schedules) and self.direction != "both":
+            raise ValueError(f'direction = "{self.direction}" has one schedule')
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides what is paired and compared."""
+        names = {"site": {"doctype", "filters", "id_field"}, "remote": {"url", "list", "record"}, "fields": True}
+        dumped = self.model_dump(mode="json", include=names)  # type: ignore[arg-type]
+        return hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: ARG001 (every kind is asked so)
+    """The DocType, the fields that the sync writes for itself, and the rights."""
+    site, ways = settings.site, settings.direction
+    own = [name for name in (site.id_field, site.pending_field, site.synced_field) if name]
+    mapped = [spec.site for spec in settings.fields if spec.site]
+    rights = ["read", "write"]
+    if ways != "push" and "site" in settings.create:
+        rights += ["create", *(["submit"] if site.submit else [])]
+    if settings.deleted.remote == "propagate":
+        rights += ["delete"]
+    yield Need(site.doctype, (*own, *mapped), (), tuple(rights))
+    yield Need("Deleted Document", ("deleted_doctype", "deleted_name"))
+
+
+def provisions(settings: Settings, site: SitePort) -> Iterable[Provision]:  # noqa: ARG001 (every kind is asked so)
+    """The fields that the sync writes for itself. They may change after submit, and no amendment copies them."""
+    side = settings.site
+    common = {"dt": side.doctype, "no_copy": 1, "allow_on_submit": 1, "read_only": 1}
+    wanted: list[tuple[str, dict[str, Any], str]] = [
+        (side.id_field, {"fieldtype": "Data", "unique": 1}, "for the id of the record that is a document's twin"),
+        (
+            side.pending_field,
+            {"fieldtype": "Check", "default": "1", "read_only": 0},
+            "set where a document is to be sent",
+        ),
+        (side.synced_field, {"fieldtype": "Datetime"}, "for when a document and its twin last agreed"),
+    ]
+    wanted += [
+        (spec.site, {"fieldtype": "Data"}, f"for {spec.remote} of the record")
+        for spec in settings.fields
+        if spec.site.startswith("custom_") and spec.flow == "pull"
+    ]
+    for name, facts, why in wanted:
+        if name:
+            label = name.removeprefix("custom_").replace("_", " ").title()
+            values = {**common, "fieldname": name, "label": label, **facts}
+            yield Provision("Custom Field", f"{side.doctype}-{name}", values, why)
+
+
+def parts(run: Run, settings: Settings) -> Iterable[Part]:
+    """What changed; and, once that is known, what was deleted."""
+    sync = Sync(run, settings)
+    yield Changes(sync)
+    yield Deletions(sync)
+
+
+class Memory:
+    """What a sync remembers beside its links; a dry run forgets what it learns."""
+
+    def __init__(self, journal: JournalPort, dry_run: bool) -> None:
+        self._journal, self._dry_run = journal, dry_run
+        self._own: dict[str, Any] = {}
+
+    def get(self, key: str) -> Any:
+        return self._own[key] if key in self._own else self._journal.read(key).get(key)
+
+    def put(self, **values: Any) -> None:
+        self._own.update(values)
+        if not self._dry_run:
+            self._journal.write(values)
+
+
+class Sync:
+    """What both parts of a run work with."""
+
+    def __init__(self, run: Run, settings: Settings) -> None:
+        self.run, self.settings = run, settings
+        self.name = f"sync {run.section}"
+        self.memory = Memory(run.journal(self.name), run.dry_run)
+        ways = run.direction or settings.direction
+        self.ways = PULL | PUSH if ways == "both" else PULL if ways == "pull" else PUSH
+        self.links: LinksPort
+        self.remote: RemotePort
+        self.fields: Fields
+        self.settler: Settler | None = None
+
+    def begin(self) -> None:
+        """Be the only run of either direction, and know what fields there are. Raises Stopped."""
+        while True:
+            try:
+                self.run.hold(self.run.claim(self.name))
+                break
+            except AlreadyRunning:
+                self.run.pause(1.0)
+        self.links = self.run.links(self.name)
+        self.remote = self.run.remote(self.settings.remote)
+        site, side = self.run.site, self.settings.site
+        doctype = site.meta(side.doctype)
+        self.fields = compiled(self.settings.fields, doctype, site.zone)
+        own = doctype.field(side.id_field)
+        if own is None or not own.unique:
+            what = "has no field" if own is None else "does not keep unique the field"
+            message = f"{doctype.name} {what} {side.id_field}, by which a record's document is found again"
+            raise SyncStopped(message, action="Run `frappe-daemon setup --apply`, or make the field unique.")
+        self.settler = Settler(self.run, self.settings, self.links, self.remote, self.fields, doctype, self.ways)
+
+
+class _Stop(Guard):
+    """Refuses what the part itself found to be unsafe."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        object.__setattr__(self, "why", why)
+
+    def verdict(self, census: Census) -> str:  # noqa: ARG002
+        return str(getattr(self, "why"))  # noqa: B009
+
+
+class Changes(Part):
+    """Gathers, then settles pair after pair."""
+
+    def __init__(self, sync: Sync) -> None:
+        super().__init__(sync.run.section)
+        self._sync = sync
+
+    def census(self) -> Census:
+        sync = self._sync
+        sync.begin()
+        self._may_go_on()
+        gatherer = Gatherer(sync, self.tally)
+        gatherer.gather()
+        self._looks_sane(gatherer)
+        waiting = sync.links.count_waiting(sync.ways, sync.run.now())
+        total = sum(sync.links.counts().values())
+        sync.memory.put(lock=None, fingerprint=sync.settings.fingerprint)
+        self._remind()
+        return Census(total, waiting, waiting)
+
+    def _may_go_on(self) -> None:
+        """Raises SyncStopped where a person must look first."""
+        memory, settings = self._sync.memory, self._sync.settings
+        wish = self._sync.run.wish
+        known = memory.get("fingerprint")
+        if known not in (None, settings.fingerprint) and not wish.get("resync"):
+            raise SyncStopped(
+                "the mapping, a filter or an address was changed since the last run, so that what both sides agreed "
+                "upon may mean something else now",
+                action=f"If it was meant: `frappe-daemon sync {self._sync.run.section} --resync` compares everything.",
+            )
+        lock = memory.get("lock")
+        if lock and not wish.get("release"):
+            raise SyncStopped(f"stopped since {lock['at'][:16]}: {lock['why']}", action=self._release)
+        if settings.canary and not wish.get("release"):
+            self._check_canary(settings.canary)
+
+    @property
+    def _release(self) -> str:
+        return f"Look at both sides; if all is right, `frappe-daemon sync {self._sync.run.section} --release` goes on."
+
+    def _check_canary(self, canary: Canary) -> None:
+        sync = self._sync
+        if not sync.run.site.present(sync.settings.site.doctype, [canary.site], []):
+            self._lock(f"the canary is missing: {sync.settings.site.doctype} {canary.site}")
+        if sync.remote.read(canary.remote) is None:
+            self._lock(f"the canary is missing: record {canary.remote} of {sync.settings.remote.host}")
+
+    def _lock(self, why: str) -> None:
+        """Raises SyncStopped, now and in each run until it is released."""
+        self._sync.memory.put(lock={"at": self._sync.run.now().isoformat(), "why": why})
+        raise SyncStopped(why, action=self._release)
+
+    def _looks_sane(self, gatherer: Gatherer) -> None:
+        sync = self._sync
+        if sync.run.wish.get("release"):
+            return
+        linked = sync.links.counts().get(Status.LINKED, 0)
+        for side, number in gatherer.full.items():
+            if number == 0 and linked:
+                self._lock(f"the {side} is suddenly empty, but {linked:,} pairs are known")
+        changed = sync.links.count_changed()
+        if linked >= FEW and changed * 100 > linked * sync.settings.max_change and not gatherer.resync:
+            bound = f"max_change = {sync.settings.max_change:g} %"
+            self._lock(f"{changed:,} of {linked:,} pairs changed at once, more than {bound}")
+
+    def _remind(self) -> None:
+        """Pairs that wait for a person are told in each report."""
+        counts = self._sync.links.counts()
+        for status, what in ((Status.CONFLICT, "in conflict"), (Status.HELD, "held after failures")):
+            if counts.get(status):
+                self.tally.note(
+                    f"{counts[status]:,} {what}; `frappe-daemon conflicts {self._sync.run.section}` lists them"
+                )
+
+    def plan(self) -> Iterator[list[Action]]:
+        sync = self._sync
+        assert sync.settler
+        for page in sync.links.waiting(sync.ways, sync.run.now()):
+            yield sync.settler.taken(page)
+
+    def apply(self, actions: list[Action]) -> Iterable[Outcome]:
+        assert self._sync.settler
+        return self._sync.settler.settle(actions)
+
+    def foresee(self, actions: list[Action]) -> Iterable[Outcome]:
+        assert self._sync.settler
+        return self._sync.settler.settle(actions)
+
+
+class Deletions(Part):
+    """What was deleted on one side, and what this means for the other."""
+
+    def __init__(self, sync: Sync) -> None:
+        super().__init__(f"{sync.run.section}: deleted")
+        self._sync = sync
+
+    def census(self) -> Census | None:
+        sync = self._sync
+        if sync.settler is None:
+            return None
+        counts = sync.links.counts()
+        gone, total = counts.get(Status.GONE, 0), sum(counts.get(status, 0) for status in (*OPEN, Status.GONE))
+        percent = 100.0 * gone / total if total else 0.0
+        allowed = sync.run.wish.get("release")
+        if gone and total >= FEW and percent > sync.settings.max_delete and not allowed:
+            bound = f"max_delete = {sync.settings.max_delete:g}"
+            self.guard = _Stop(f"{gone:,} of {total:,} pairs ({percent:.1f} %) lost one side, more than {bound}")
+        return Census(total, gone, gone)
+
+    def plan(self) -> Iterator[list[Action]]:
+        sync = self._sync
+        if sync.settler:
+            for page in sync.links.in_status(Status.GONE):
+                yield sync.settler.taken(page)
+
+    def apply(self, actions: list[Action]) -> Iterable[Outcome]:
+        assert self._sync.settler
+        return self._sync.settler.part(actions)
+
+    foresee = apply
