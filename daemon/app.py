@@ -24,8 +24,9 @@ from daemon.errors import UsageError
 from daemon.runner import RunClock, Runner
 from daemon.site.client import Site
 from daemon.site.limiter import Limiter
-from daemon.site.transport import Retry, Timeouts, Transport, tls_context
+from daemon.site.transport import Retry, Timeouts, Transport
 from daemon.state import State
+from daemon.wire import tls_context
 
 IMPATIENT = Retry(attempts=2, total=15, first_wait=0.5, longest_rest=15)
 """For a person who waits at a terminal for the first answer."""
