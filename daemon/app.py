@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
@@ -24,8 +24,13 @@ from daemon.errors import UsageError
 from daemon.runner import RunClock, Runner
 from daemon.site.client import Site
 from daemon.site.limiter import Limiter
-from daemon.site.transport import Retry, Timeouts, Transport, tls_context
+from daemon.site.transport import Retry, Timeouts, Transport
 from daemon.state import State
+from daemon.wire import tls_context
+
+if TYPE_CHECKING:
+    from daemon.core.api import ApiSettings
+    from daemon.remote.client import Remote
 
 IMPATIENT = Retry(attempts=2, total=15, first_wait=0.5, longest_rest=15)
 """For a person who waits at a terminal for the first answer."""
@@ -107,6 +112,20 @@ class App:
         )
         return Site(transport)
 
+    def open_remote(self, settings: ApiSettings, clock: Clock, logger: Any) -> Remote:
+        """Another API, for one run."""
+        from daemon.remote.client import Remote
+        from daemon.remote.transport import Transport
+
+        addresses = [
+            settings.url,
+            *([settings.auth.oauth2.token_url] if settings.auth and settings.auth.oauth2 else []),
+        ]
+        tls: Any = False
+        if any(address.startswith("https:") for address in addresses):
+            tls = tls_context(verify=settings.verify, ca_file=settings.ca_file, key="api.ca_file")
+        return Remote(settings, Transport(settings, tls=tls, clock=clock, note=logger.warning))
+
     @contextmanager
     def site(self, retry: Retry | None = None) -> Iterator[Site]:
         """The site, outside of any run."""
@@ -116,8 +135,9 @@ class App:
     @cached_property
     def runner(self) -> Runner:
         return Runner(
-            self.state, self.clock, self.stop, self.open_site, self.config.site.concurrency, self.log, self.redact
-        )
+            self.state, self.clock, self.stop, self.open_site, self.open_remote, self.config.site.concurrency, self.log,
+            self.redact,
+        )  # fmt: skip
 
     def job(self, name: str) -> Job:
         """Raises UsageError where the configuration has no such job."""

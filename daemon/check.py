@@ -64,7 +64,7 @@ def of_config(config: Config) -> Iterator[Finding]:
 
 
 def _of_ca_file(path: Path) -> Iterator[Finding]:
-    from daemon.site.transport import tls_context
+    from daemon.wire import tls_context
 
     try:
         tls_context(verify=True, ca_file=path)

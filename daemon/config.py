@@ -21,11 +21,21 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from daemon.core.settings import FilePath, JobSettings, Model, PositiveDuration, SecretText, did_you_mean
+from daemon.core.settings import (
+    FilePath,
+    HeaderText,
+    JobSettings,
+    Model,
+    PositiveDuration,
+    RetrySettings,
+    SecretText,
+    TimeoutSettings,
+    Zone,
+    did_you_mean,
+)
 from daemon.errors import ConfigError, UsageError
 from daemon.schedule import Schedule
 
@@ -49,35 +59,13 @@ def _site_url(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _header(value: str) -> str:
-    if not (value.isascii() and value.isprintable()):
-        raise ValueError("is sent as a header, so it holds printable ASCII characters alone")
-    return value
-
-
-class TimeoutSettings(Model):
-    """How long one request may take, by phase."""
-
-    connect: PositiveDuration = timedelta(seconds=10)
-    read: PositiveDuration = timedelta(seconds=130)
-    write: PositiveDuration = timedelta(seconds=60)
-    pool: PositiveDuration = timedelta(seconds=60)
-
-
-class RetrySettings(Model):
-    """How patient one request is while the site cannot answer."""
-
-    attempts: Annotated[int, Field(ge=1, le=100)] = 8
-    total: PositiveDuration = timedelta(minutes=2)
-
-
 class SiteSettings(Model):
     """The Frappe site."""
 
     url: Annotated[str, AfterValidator(_site_url)]
     api_key: SecretText
     api_secret: SecretText
-    site_name: Annotated[str, AfterValidator(_header)] = ""
+    site_name: HeaderText = ""
     """Sent as X-Frappe-Site-Name, where the address alone does not tell which site of a bench is meant."""
     verify: bool = True
     ca_file: FilePath | None = None
@@ -101,18 +89,10 @@ class LogSettings(Model):
     format: Literal["auto", "console", "json"] = "auto"
 
 
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (LookupError, ValueError, OSError):
-        raise ValueError('is no time zone of the IANA database, such as "Europe/Berlin"') from None
-    return value
-
-
 class ScheduleSettings(Model):
     """How schedules are read."""
 
-    time_zone: Annotated[str, AfterValidator(_zone)] | None = None
+    time_zone: Zone | None = None
     """None: the site's."""
 
 

@@ -307,3 +307,159 @@ class ServerBug(SiteError):
 
     who = "programmer"
     action = "Look into the site's Error Log; a customisation or an app on the site raised it."
+
+
+class RemoteError(DaemonError):
+    """A reply of another API, the remote side of a sync, that is not success. The message names the API by its host.
+
+    `status` is the HTTP status (0 when no reply came), `request` the method and path, never a query, a body, a header.
+    """
+
+    who = "remote administrator"
+    action = "Read the message; whoever runs the API may know more."
+
+    def __init__(self, message: str, *, status: int = 0, request: str = "", action: str | None = None) -> None:
+        super().__init__(message, action=action)
+        self.status = status
+        self.request = request
+
+
+class RemoteTransient(RemoteError):
+    """The API could not do it now and nothing was done: the same request may be sent again."""
+
+    who = "nobody"
+    exit_code = Exit.SITE_UNAVAILABLE
+    action = "Nothing, if it passes; otherwise ask whoever runs the API."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        request: str = "",
+        action: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, status=status, request=request, action=action)
+        self.retry_after = retry_after
+        """Seconds that the API asked us to wait, or None."""
+
+    @property
+    def remote_wide(self) -> bool:
+        """Any other request would have met this too."""
+        return self.status in (502, 503, 504)
+
+
+class RemoteThrottled(RemoteTransient):
+    """429: the API's rate limit is used up, or 503: it takes no requests now."""
+
+    action = "Nothing: we slow down. Set the job's api.per_second to what the API allows if it lasts."
+
+
+class RemoteFailed(RemoteTransient):
+    """A 5xx of the API or of a proxy before it; whether a write was done before, nobody knows."""
+
+    who = "remote administrator"
+    action = "Show the message to whoever runs the API, unless it passes."
+
+
+class RemoteUnreachable(RemoteTransient):
+    """No connection to the API, or none that lasted."""
+
+    who = "operator"
+    action = "Check the job's api.url, DNS and firewall, and that the API is up."
+
+    @property
+    def remote_wide(self) -> bool:
+        return True
+
+
+class RemoteDown(RemoteTransient):
+    """The API failed or refused us in a way that any request would meet, so this run asks it no more."""
+
+    action = "Look at the API first; the next slot tries again."
+
+
+class RemoteUntrusted(RemoteError):
+    """TLS verification failed; sending the secret would have been unsafe, so nothing was sent."""
+
+    who = "operator"
+    exit_code = Exit.SITE_UNAVAILABLE
+    action = "Name the authority's certificate in the job's api.ca_file, or have the API's certificate mended."
+
+
+class RemoteOutcomeUnknown(RemoteError):
+    """A write was sent and its fate is open: the API may or may not have done it. Never re-sent blindly."""
+
+    who = "nobody"
+    action = "Nothing: the job looks up what happened before it writes again."
+
+
+class RemoteRefused(RemoteError):
+    """400, 422 and their relatives, or a 2xx that says it failed: the API does not take this record."""
+
+    who = "document owner"
+    action = "Correct the values that the message names."
+
+
+class RemoteNotFound(RemoteError):
+    """404 or 410: the API has no such record (or no such address)."""
+
+    who = "document owner"
+    action = "Nothing, if the record was deleted there; otherwise check the paths in the job's api settings."
+
+
+class RemoteConflict(RemoteError):
+    """409 to a create: the API holds a record of this key already."""
+
+    who = "document owner"
+    action = "Find the record that is there; it may need to be linked, or be given another key."
+
+
+class RemoteStale(RemoteError):
+    """412, or 409 to an update or deletion: somebody changed the record after we read it. Nothing was changed."""
+
+    who = "nobody"
+    action = "Nothing: it is read again and decided anew."
+
+
+class RemoteCredentialsRefused(RemoteError):
+    """401: the secret is wrong, expired or revoked."""
+
+    who = "operator"
+    exit_code = Exit.CREDENTIALS_REFUSED
+    action = "Have the API issue new credentials and put them where the job's api.auth points."
+
+
+class RemoteNotPermitted(RemoteError):
+    """403: our user of the API may not do this."""
+
+    action = "Have whoever runs the API allow it to the user whose secret api.auth names."
+
+
+class RemoteMisused(RemoteError):
+    """The request is not one that the API takes: a wrong method, address or format, or a condition that it demands."""
+
+    who = "operator"
+    action = "Compare the job's api settings with the API's documentation."
+
+
+class RemoteMalformed(RemoteError):
+    """A record of the API cannot be told: no id, an id of a wrong type, or a time that cannot be read."""
+
+    action = "Check api.record in the job's settings; if they are right, show the record to whoever runs the API."
+
+
+class RemoteListBroken(RemoteError):
+    """The API's list does not end, comes round to a page that was read, or leads elsewhere: it cannot be trusted."""
+
+    who = "operator"
+    action = "Compare the job's api.list with the API's documentation, its paging first."
+
+
+class NotTheApi(RemoteError):
+    """The reply is not what the API answers with: HTML, broken JSON, or JSON of another shape."""
+
+    who = "operator"
+    exit_code = Exit.SITE_UNAVAILABLE
+    action = "Check the job's api.url and the paths in its api settings."

@@ -7,13 +7,14 @@ ends the run; what was done by then is reported as done.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from daemon import errors, report
 from daemon.archive import Archive
@@ -27,6 +28,10 @@ from daemon.state import Run as RunRecord
 from daemon.state import SlotMark, State
 from daemon.state.journal import Journal
 from daemon.state.links import Links
+
+if TYPE_CHECKING:  # most runs have no remote side
+    from daemon.core.api import ApiSettings
+    from daemon.remote.client import Remote
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -81,6 +86,41 @@ class RunClock:
             raise errors.Stopped(what, action=action)
 
 
+class Remotes:
+    """The other APIs that a run works with, each opened when it is first asked for."""
+
+    def __init__(self, open_remote: Callable[[ApiSettings], Remote]) -> None:
+        self._open = open_remote
+        self._opened: list[tuple[ApiSettings, Remote]] = []
+        self._lock = threading.Lock()
+
+    def of(self, settings: ApiSettings) -> Remote:
+        with self._lock:
+            for known, remote in self._opened:
+                if known == settings:
+                    return remote
+            self._opened.append((settings, self._open(settings)))
+            return self._opened[-1][1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for _, remote in self._opened:
+            remote.transport.close()
+
+    def report(self) -> dict[str, Any]:
+        """What was sent to them, for the report; nothing where there were none."""
+        traffic = [remote.transport.traffic for _, remote in self._opened]
+        replies = sum((one.statuses for one in traffic), Counter[str]())
+        sent = {
+            "remote_requests": sum(one.requests for one in traffic),
+            "remote_retries": sum(one.retries for one in traffic),
+            "remote_replies": dict(replies),
+        }
+        return sent if traffic else {}
+
+
 @dataclass(slots=True)
 class LiveRun:
     """daemon.core.kind.Run, with the real things behind it."""
@@ -101,6 +141,7 @@ class LiveRun:
     still_claimed: Callable[[], None]
     """Raises StateError where another process might run this job too."""
     watch: Watch
+    remotes: Remotes
     held: ExitStack
     """Ends with the run."""
 
@@ -128,6 +169,9 @@ class LiveRun:
             for future in waiting:
                 future.cancel()
             wait(waiting)
+
+    def remote(self, settings: ApiSettings) -> Remote:
+        return self.remotes.of(settings)
 
     def archive(self, directory: Path, part: str) -> Archive:
         return Archive(directory, part, self.id)
@@ -220,6 +264,7 @@ class Runner:
     clock: Clock
     stop: threading.Event
     open_site: Callable[[RunClock, Any], Site]
+    open_remote: Callable[[ApiSettings, RunClock, Any], Remote]
     concurrency: int
     log: Any
     redact: Callable[[Any], Any]
@@ -262,15 +307,16 @@ class Runner:
         """Do the run and put what became of it into words."""
         clock = RunClock(self.clock, self.stop, order.job.settings.timeout)
         site = self.open_site(clock, log)
+        remotes = Remotes(lambda settings: self.open_remote(settings, clock, log))
         tallies: list[Tally] = []
         error: Exception | None = None
         try:
-            with site, ThreadPoolExecutor(self.concurrency, order.job.name) as pool, ExitStack() as held:
+            with site, remotes, ThreadPoolExecutor(self.concurrency, order.job.name) as pool, ExitStack() as held:
                 live = LiveRun(
                     order.run_id, order.job.name, order.job.section, order.job.direction, order.wish,
                     started, order.dry_run, order.explain is not None,
                     site, clock, self.state, pool, self.concurrency, still_claimed,
-                    order.watch or Progress(self.clock, log), held,
+                    order.watch or Progress(self.clock, log), remotes, held,
                 )  # fmt: skip
                 try:
                     self._first_contact(site, log)
@@ -285,7 +331,7 @@ class Runner:
                 self._tell_site(order, live, tallies, error, log)
         except Exception as bug:  # closing connections may fail too
             error = error or bug
-        return self._worded(order, started, site, tallies, error)
+        return self._worded(order, started, site, tallies, error) | remotes.report()
 
     def _first_contact(self, site: Site, log: Any) -> None:
         """Learn what the site is. Raises ClockSkew where its clock and ours are too far apart to speak of ages."""

@@ -64,6 +64,7 @@ def of_report(found: Mapping[str, Any]) -> Group:
     head = Text.assemble(
         (found["job"], "bold"), f"  {found['kind']}  ", _styled(found["status"]),
         f"  {_length(found['seconds'])}, {_many(found['requests'], 'request')}, {_many(found['retries'], 'retry')}",
+        f", {_many(found['remote_requests'], 'remote request')}" if "remote_requests" in found else "",
         "  dry run: nothing was changed" if found["dry_run"] else "",
     )  # fmt: skip
     parts = found["parts"]

@@ -9,7 +9,7 @@ import pytest
 from daemon import errors
 from daemon.errors import DaemonError, Exit, SiteError, Transient
 
-WHO = {"nobody", "operator", "document owner", "site administrator", "programmer"}
+WHO = {"nobody", "operator", "document owner", "site administrator", "remote administrator", "programmer"}
 
 
 def descendants(kind: type[DaemonError]) -> list[type[DaemonError]]:
@@ -21,7 +21,7 @@ ALL = [kind for kind in descendants(DaemonError) if kind.__module__ == errors.__
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_every_error_names_who_must_act_and_what_to_do(kind: type[DaemonError]) -> None:
-    """`who` is one of five, `action` is a sentence, and `str` is the message that it was given."""
+    """`who` is one of six, `action` is a sentence, and `str` is the message that it was given."""
     error = kind("what happened")
     assert error.who in WHO
     assert re.fullmatch(r"[A-Z`].*\.", error.action)

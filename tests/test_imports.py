@@ -43,8 +43,9 @@ def within(name: str, *packages: str) -> bool:
 LAYERS = {
     "errors.py": [],
     "core/": ["daemon.errors", "daemon.core"],
-    "site/": ["daemon.errors", "daemon.core", "daemon.site"],
-    "remote/": ["daemon.errors", "daemon.core", "daemon.remote"],
+    "wire.py": ["daemon.errors"],
+    "site/": ["daemon.errors", "daemon.core", "daemon.site", "daemon.wire"],
+    "remote/": ["daemon.errors", "daemon.core", "daemon.remote", "daemon.wire"],
     "files/": ["daemon.errors", "daemon.core", "daemon.files"],
     "state/": ["daemon.errors", "daemon.core", "daemon.state", "daemon.__version__"],
     "jobs/": ["daemon.errors", "daemon.core", "daemon.files", "daemon.jobs"],

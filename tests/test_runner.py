@@ -162,7 +162,7 @@ def test_work_of_one_run_is_spread_and_bounded(sandbox, daemon_for):
     taken, gate = [], threading.Barrier(2, timeout=10)
     with ThreadPoolExecutor(2) as pool:
         run = LiveRun(
-            "r", "job", site.clock.now(), False, False, None, None, site.app.state, pool, 2, lambda: None, print
+            "r", "job", site.clock.now(), False, False, None, None, site.app.state, pool, 2, lambda: None, print, None
         )
 
         def endless():

@@ -12,13 +12,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from daemon.core.doctype import DocType
 from daemon.core.links import LinksPort
 from daemon.core.plan import Action, Census, Guard, Outcome, Result, Tally
 from daemon.errors import SiteError
+
+if TYPE_CHECKING:  # its models take time to build, and most configurations have no job that needs them
+    from daemon.core.api import ApiSettings, Malformed, Record
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -131,6 +134,20 @@ class SitePort(Protocol):
     ) -> Mapping[str | int, SiteError]: ...
 
 
+class RemotePort(Protocol):
+    """Another API; daemon.remote.client says more. Each raises RemoteError."""
+
+    host: str
+    """Its name in messages."""
+
+    def changed(self, since: datetime | None = None) -> Iterator[list[Record | Malformed]]: ...
+    def read(self, id: str) -> Record | None: ...
+    def find(self, key: str) -> list[Record]: ...
+    def create(self, payload: Mapping[str, Any], idempotency_key: str) -> Record: ...
+    def update(self, id: str, payload: Mapping[str, Any], etag: str | None = None) -> Record | None: ...
+    def delete(self, id: str, etag: str | None = None) -> None: ...
+
+
 class ArchivePort(Protocol):
     """A file of documents; daemon.archive says more."""
 
@@ -186,6 +203,10 @@ class Run(Protocol):
 
     def each(self, function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
         """`function` of each item, several at once, in no particular order. Raises the first error met."""
+        ...
+
+    def remote(self, settings: ApiSettings) -> RemotePort:
+        """The API of these settings; the same one each time, closed with the run."""
         ...
 
     def archive(self, directory: Path, part: str) -> ArchivePort:

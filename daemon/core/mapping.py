@@ -21,7 +21,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from daemon.core import doctype as meta
 from daemon.core.doctype import DocType
-from daemon.core.settings import FieldName, FunctionName, Model
+from daemon.core.settings import FieldName, FunctionName, Model, Zone
 from daemon.errors import DaemonError
 
 Flow = Literal["both", "pull", "push"]
@@ -40,14 +40,6 @@ class BadValue(DaemonError):
 
     who = "document owner"
     action = "Correct the value on the side that holds it, or the mapping of this field."
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (LookupError, ValueError, OSError):
-        raise ValueError('is no time zone of the IANA database, such as "Europe/Berlin"') from None
-    return value
 
 
 _PATH = re.compile(r"[^.\s]+(\.[^.\s]+)*")
@@ -76,7 +68,7 @@ class FieldMap(Model):
     """Given to the twin when it is made, and never looked at again."""
     format: str = ""
     """How the remote writes a date or time: "" ISO 8601, "epoch", "epoch-ms", or as in strftime(3)."""
-    zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    zone: Zone = "UTC"
     """Of times that the remote writes without one."""
     precision: Annotated[int, Field(ge=0, le=9)] | None = None
     """Decimals that are compared."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -78,6 +79,42 @@ class Directory:
 
 
 DirectoryPath = Annotated[FilePath, Directory()]
+
+
+def _header(value: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError("is sent as a header, so it holds printable ASCII characters alone")
+    return value
+
+
+HeaderText = Annotated[str, AfterValidator(_header)]
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (LookupError, ValueError, OSError):
+        raise ValueError('is no time zone of the IANA database, such as "Europe/Berlin"') from None
+    return value
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
+
+
+class TimeoutSettings(Model):
+    """How long one request may take, by phase."""
+
+    connect: PositiveDuration = timedelta(seconds=10)
+    read: PositiveDuration = timedelta(seconds=130)
+    write: PositiveDuration = timedelta(seconds=60)
+    pool: PositiveDuration = timedelta(seconds=60)
+
+
+class RetrySettings(Model):
+    """How patient one request is while the site cannot answer."""
+
+    attempts: Annotated[int, Field(ge=1, le=100)] = 8
+    total: PositiveDuration = timedelta(minutes=2)
 
 
 class Secret:

@@ -19,9 +19,9 @@ from daemon.core.doctype import DocType
 from daemon.core.kind import RemotePort, Run
 from daemon.core.links import PULL, PUSH, Link, LinksPort, Status
 from daemon.core.mapping import BadValue, Fields, Flat
-from daemon.core.records import record_of
 from daemon.core.plan import Action, Outcome, Result
 from daemon.core.reconcile import Base, Changes, Merge, Side, base_of, decided, digest, reconcile
+from daemon.core.records import record_of
 from daemon.errors import (
     AlreadyExists,
     DaemonError,
@@ -31,7 +31,11 @@ from daemon.errors import (
     NotFound,
     NotPermitted,
     OutcomeUnknown,
+    RemoteConflict,
+    RemoteMalformed,
+    RemoteMisused,
     RemoteNotFound,
+    RemoteNotPermitted,
     RemoteOutcomeUnknown,
     RemoteRefused,
     RemoteStale,
@@ -46,8 +50,8 @@ ROUNDS = 5
 """How often a pair is read and decided anew in one run."""
 AGAIN = (StaleDocument, RemoteStale, OutcomeUnknown, RemoteOutcomeUnknown)
 """What is mended by reading both sides anew."""
-OWN_FAULT = (Invalid, AlreadyExists, NotFound, NotPermitted, InUse, ServerBug, NotConfigured, RemoteRefused,
-             RemoteNotFound, BadValue)  # fmt: skip
+OWN_FAULT = (Invalid, AlreadyExists, NotFound, NotPermitted, InUse, ServerBug, NotConfigured, BadValue, RemoteRefused,
+             RemoteConflict, RemoteNotFound, RemoteNotPermitted, RemoteMisused, RemoteMalformed)  # fmt: skip
 """What fails this pair and says nothing of the next."""
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=5), timedelta(days=1)
 """Before a failed pair is tried again; doubled with each failure."""

@@ -100,7 +100,7 @@ class Settings(JobSettings):
     remote: ApiSettings
     fields: Annotated[list[FieldMap], Field(min_length=1)]
     direction: Literal["both", "pull", "push"] = "both"
-    create: list[Side] = Field(default_factory=lambda: ["site", "remote"])
+    create: list[Side] = ["site", "remote"]
     """Sides on which a twin that is missing is made."""
     on_conflict: Policy = "hold"
     deleted: Deleted = Deleted()

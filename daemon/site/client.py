@@ -24,8 +24,9 @@ from daemon.site.clock import SiteClock
 from daemon.site.dialect import Dialect
 from daemon.site.logs import LogSettings
 from daemon.site.paging import Filters, columns_of, conditions, pages
-from daemon.site.replies import plain, value_of
+from daemon.site.replies import value_of
 from daemon.site.transport import Safety, Transport, encode, quoted
+from daemon.wire import plain
 
 Doc = dict[str, Any]
 

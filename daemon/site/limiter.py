@@ -100,9 +100,7 @@ class Limiter:
         the work of a small one."""
         with self._free:
             low = "x-ratelimit-remaining" in headers and self._budget_is_low(headers, seconds)
-            if (
-                self._clock() - seconds < self._since - 0.001 and not low
-            ):  # sent under another limit
+            if self._clock() - seconds < self._since - 0.001 and not low:  # sent under another limit
                 return
             seconds /= loads
             if route not in self._quiet and route not in self._levels and seconds > NEW and self._limit > FEW:

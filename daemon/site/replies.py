@@ -6,7 +6,6 @@ A reply is judged by its HTTP status and then by `exc_type`, never by `exc`: tra
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from daemon import errors
+from daemon.wire import plain
 
 _BY_EXC_TYPE: dict[str, type[errors.SiteError]] = {
     "AuthenticationError": errors.CredentialsRefused,
@@ -208,15 +208,3 @@ def _one_message(item: Any) -> str:
         return str(message)
     title, text = plain(str(message.get("title") or "")), str(message.get("message") or "")
     return f"{title}: {text}" if title and title not in ("Message", "Error") and title not in plain(text) else text
-
-
-_BREAK = re.compile(r"<\s*(?:br|/p|/li|/div|/tr|/h\d)\b[^>]*>", re.IGNORECASE)
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What would move a terminal's cursor or turn its text around."""
-_TAG = re.compile(r"<[^>]*>")
-
-
-def plain(text: str) -> str:
-    """HTML as one line of text, at most 500 characters."""
-    line = " ".join(_CONTROL.sub(" ", html.unescape(_TAG.sub("", _BREAK.sub(" ", text)))).split())
-    return line if len(line) <= 500 else line[:499] + "…"

@@ -14,13 +14,11 @@ import random
 import ssl
 import threading
 from base64 import b64encode
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -34,6 +32,7 @@ from daemon import errors
 from daemon.core.clock import Clock
 from daemon.site.limiter import LONGEST_HOLD, Limiter
 from daemon.site.replies import Reply, fault_of
+from daemon.wire import SHORTEST_SECRET, Traffic, http_date, retry_after
 
 
 class Safety(Enum):
@@ -71,33 +70,12 @@ class Timeouts:
         return self.read + self.write
 
 
-SHORTEST_SECRET = 6
-"""Characters of a secret that is struck out of errors; a shorter one is a piece of innocent words."""
 LOAD = 4096
 """Bytes of a body from which on a request takes as long as it is large."""
 PROMPT = 1.0
 """Seconds after which a reply that is still coming is left where the run was asked to stop."""
 LARGEST_REPLY = 128 << 20
 """Bytes, unpacked. The largest honest reply is a page of whole documents, or a printed one."""
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What a run has sent so far."""
-
-    requests: int = 0
-    retries: int = 0
-    waits: int = 0
-    """Those of the retries that the site asked for by 429 or 503."""
-    statuses: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def budget_spent(self) -> bool:
-        """Retries may be a tenth of all requests, with ten for a start: a failing site gets less load, not more.
-
-        Those that the site asked for are paced by the limiter instead.
-        """
-        return self.retries - self.waits >= 10 + self.requests // 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +108,6 @@ class Call:
     def loads(self) -> float:
         """What a large request is worth in small ones: a site takes as long as it has work to do."""
         return max(1.0, len(self.content or b"") / LOAD)
-
-
-def tls_context(*, verify: bool, ca_file: Path | None) -> ssl.SSLContext:
-    """The machine's certificate authorities and, where named, one more. Raises ConfigError for an unusable file."""
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        if ca_file.exists() and not ca_file.is_file():  # a pipe could be waited for for ever
-            raise errors.ConfigError(f'site.ca_file = "{ca_file}" cannot be used: it is no file')
-        try:
-            context.load_verify_locations(cafile=str(ca_file))
-        except (OSError, ssl.SSLError) as error:
-            why = error.strerror or error
-            raise errors.ConfigError(f'site.ca_file = "{ca_file}" cannot be used: {why}') from None
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class Transport:
@@ -325,12 +286,12 @@ class Transport:
                 headers.get("content-type", ""),
                 bytes(content),
                 headers.get("location", ""),
-                _seconds(headers.get("retry-after"), self._clock.now()),
+                retry_after(headers.get("retry-after"), self._clock.now()),
             ), headers
 
     def _see_date(self, headers: httpx.Headers) -> None:
         if self.date_offset is None and (stamp := headers.get("date")):
-            moment = _moment(stamp)
+            moment = http_date(stamp)
             self.date_offset = moment - self._clock.now() if moment else timedelta(0)
 
     def _enough(self, state: RetryCallState) -> bool:
@@ -346,9 +307,9 @@ class Transport:
         is useless against a limit that counts in windows.
         """
         error = state.outcome.exception() if state.outcome else None
-        retry_after = getattr(error, "retry_after", None)
-        if retry_after:
-            return float(retry_after) + self._rng.uniform(0.05, 0.5)
+        asked = getattr(error, "retry_after", None)
+        if asked:
+            return float(asked) + self._rng.uniform(0.05, 0.5)
         step = min(self._patience.longest_wait, self._patience.first_wait * 2.0 ** (state.attempt_number - 1))
         return step / 2 + self._rng.uniform(0, step / 2)
 
@@ -410,27 +371,6 @@ def _lost(call: Call, error: httpx.HTTPError | httpx.InvalidURL) -> errors.SiteE
     if isinstance(error, httpx.ReadTimeout):  # one slow query, not a dead site
         return errors.Transient(sentence, request=str(call))
     return errors.Unreachable(sentence, request=str(call))
-
-
-def _seconds(text: str | None, now: datetime) -> float | None:
-    """Retry-After as seconds (RFC 9110, 10.2.3: a number, or a date)."""
-    if text is None:
-        return None
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
-    moment = _moment(text)
-    return max(0.0, (moment - now).total_seconds()) if moment else None
-
-
-def _moment(text: str) -> datetime | None:
-    """A date of HTTP (RFC 9110, 5.6.7), which is in UTC also where it names no zone."""
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 _JSON = {"Content-Type": "application/json"}

@@ -37,8 +37,8 @@ from daemon.site.transport import (
     as_text,
     encode,
     quoted,
-    tls_context,
 )
+from daemon.wire import tls_context
 
 KEY, SECRET = "the-api-key", "the-api-secret"
 AUTHORIZATION = "Basic dGhlLWFwaS1rZXk6dGhlLWFwaS1zZWNyZXQ="  # printf the-api-key:the-api-secret | base64

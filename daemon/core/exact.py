@@ -1,0 +1,128 @@
+"""JSON whose numbers stay what they are: read as Decimal, written without a float between. Reads and writes nothing.
+
+Stricter than json.loads: a key twice in one object, NaN and Infinity, and nesting or numbers beyond reason are errors,
+since each program along the way makes something else of them (RFC 8259, sections 4, 6 and 9).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, NoReturn
+
+DEEPEST = 100
+"""Levels of nesting that are read."""
+WIDEST = 400
+"""Powers of ten, up or down, that a number may have; a double ends at 308."""
+
+
+def loads(content: bytes) -> Any:
+    """The value of a JSON text in UTF-8, 16 or 32. Whole numbers are int, all others Decimal.
+
+    Raises ValueError with a sentence's end that says why it is none.
+    """
+    try:
+        value = json.loads(content, parse_float=_decimal, parse_constant=_refuse, object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not text in UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON: {error.msg} at character {error.pos}") from None
+    if not _within(value, DEEPEST):
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    return value
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"it has a number beyond reason: {text[:40]}") from None
+    if number and abs(number.adjusted()) > WIDEST:
+        raise ValueError(f"it has a number beyond reason: {text[:40]}")
+    return number
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"it has {text} in it, which is no number of JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise ValueError(f"it has the key {twice[:40]!r} twice in one object")
+    return found
+
+
+def _within(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return True
+    return levels > 0 and all(_within(item, levels - 1) for item in value)
+
+
+def dumps(value: Any) -> bytes:
+    """`value` as JSON in UTF-8. Decimals become plain numbers with the digits that they have, dates and aware moments
+    ISO text. Raises TypeError or ValueError for what has no form, such as NaN, a moment without a zone, bytes."""
+    text = "".join(_pieces(value))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can say and UTF-8 cannot
+        return "".join(_pieces(value, ascii_only=True)).encode()
+
+
+def _pieces(value: Any, *, ascii_only: bool = False) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        yield "{"
+        for number, (key, item) in enumerate(value.items()):
+            if not isinstance(key, str):
+                raise TypeError(f"a key of JSON is text, not {type(key).__name__}: {key!r}")
+            yield ("," if number else "") + json.dumps(key, ensure_ascii=ascii_only) + ":"
+            yield from _pieces(item, ascii_only=ascii_only)
+        yield "}"
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        yield "["
+        for number, item in enumerate(value):
+            yield "," if number else ""
+            yield from _pieces(item, ascii_only=ascii_only)
+        yield "]"
+    elif isinstance(value, Decimal):
+        yield _number(value)
+    else:
+        yield json.dumps(_plain(value), ensure_ascii=ascii_only, allow_nan=False)
+
+
+def _number(value: Decimal) -> str:
+    if not value.is_finite():
+        raise ValueError(f"{value} is no number of JSON")
+    return format(value, "f") if abs(value.adjusted()) <= 40 else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise TypeError(f"{value!r} names no zone, so it is no moment")
+        return value.isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise TypeError(f"{type(value).__name__} has no JSON form: {value!r}")
+
+
+def at(value: Any, path: str) -> Any:
+    """What stands at the dotted `path` ("data.0.id") in `value`, "" being the whole; None where nothing does."""
+    for part in path.split(".") if path else ():
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isascii() and part.isdigit():
+            value = value[int(part[:9])] if int(part[:9]) < len(value) else None
+        else:
+            return None
+    return value
