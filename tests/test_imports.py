@@ -77,7 +77,7 @@ LIBRARIES = {
     "apscheduler": ["trigger.py", "service.py"],
     "cronsim": ["schedule.py"],
     "structlog": ["log.py"],
-    "typer": ["cli.py"],
+    "typer": ["cli.py", "cli_sync.py"],
     "python_calamine": ["files/legacy.py"],
     "charset_normalizer": ["files/text.py"],
     "IPython": [],

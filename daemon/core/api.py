@@ -13,7 +13,15 @@ from ipaddress import ip_address
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from daemon.core.settings import (
     FilePath,
@@ -195,7 +203,7 @@ _ENDPOINTS = {
     "update": (("PUT", "PATCH", "POST"), True),
     "delete": (("DELETE", "POST"), True),
 }
-EndpointText = Annotated[Endpoint, PlainValidator(_endpoint)]
+EndpointText = Annotated[Endpoint, PlainValidator(_endpoint), PlainSerializer(str)]
 
 
 def _mark(value: Any) -> Any:

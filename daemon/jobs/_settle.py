@@ -7,7 +7,6 @@ looks, the next time, like what both sides agree upon.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -74,6 +73,8 @@ class Pair:
     """None: not read."""
     fresh: bool = False
     """The record was read by itself just now, not from a list a while ago."""
+    member: bool = True
+    """The filters choose the document, or it was cancelled: it is to be pushed."""
     adopted: dict[str, Any] | None = None
     """For a record without a document: one that turns out to be its twin."""
 
@@ -108,6 +109,7 @@ class Settler:
             if pair.link.record is not None:
                 pair.record = record_of(exact.loads(pair.link.record.encode()), self._api.record)
         self._recognise(pairs)
+        self._choose(pairs)
         name = self._doctype.name
         return [Visit("sync", name, p.link.name or f"record {p.link.remote}", p.link.why, pair=p) for p in pairs]
 
@@ -141,6 +143,17 @@ class Settler:
         for name, doc in self._whole(list(named)).items():
             if str(doc.get(self._side.id_field) or "") in ("", named[name].link.remote):
                 named[name].adopted = doc
+
+    def _choose(self, pairs: Sequence[Pair]) -> None:
+        """What the filters do not choose, such as drafts, takes from the record and gives nothing."""
+        docs = {str(doc["name"]): doc for pair in pairs if (doc := pair.doc or pair.adopted)}
+        if not self._side.filters or not docs or not self._ways & PUSH:
+            return
+        where = [["name", "in", list(docs)], *self._side.filters]
+        chosen = {str(row["name"]) for row in self._site.get_list(self._doctype.name, ["name"], where)}
+        for pair in pairs:
+            doc = pair.doc or pair.adopted or {}
+            pair.member = doc.get("docstatus") == 2 or str(doc.get("name")) in chosen
 
     def settle(self, actions: Iterable[Action]) -> Iterable[Outcome]:
         return self._run.each(self._settled, [a.pair for a in actions if isinstance(a, Visit) and a.pair])
@@ -242,7 +255,7 @@ class Settler:
                 return self._conflict(pair, merge)
             merge = decided(merge, site, remote, winner)
         to_site = merge.to_site if self._ways & PULL else Changes()
-        to_remote = merge.to_remote if self._ways & PUSH else Changes()
+        to_remote = merge.to_remote if self._ways & PUSH and pair.member else Changes()
         if to_remote and pair.record and not pair.fresh and not pair.record.etag and self._api.record.read:
             if not self._read(pair):  # from a list of a while ago: nothing would tell us of a change since
                 return self._gone(pair, "remote")
@@ -256,7 +269,12 @@ class Settler:
             self._write_remote(pair, to_remote)
         left = [*(merge.to_site.paths if not to_site else ()), *(merge.to_remote.paths if not to_remote else ())]
         self._agree(pair, left)
-        owed = (PULL if merge.to_site and not to_site else 0) | (PUSH if merge.to_remote and not to_remote else 0)
+        owed = (PULL if merge.to_site and not to_site else 0) | (
+            PUSH if merge.to_remote and not to_remote and pair.member else 0
+        )
+        if not what and left:
+            what_left = f"not told yet: {', '.join(sorted(left))}"
+            return self._done(pair, "keep", what_left if pair.member else f"{what_left}; left out by the filters", owed)
         return self._done(pair, "update" if what else "keep", what or "both hold the same", owed)
 
     def _winner(self, pair: Pair) -> Side | None:
@@ -404,6 +422,8 @@ class Settler:
             return self._noted(pair, "keep", Result.KEPT, "has no record, and none is to be made", status=Status.NEW)
         if doc.get("docstatus") == 2 and link.status != Status.CREATING:
             return self._ended(pair, "cancelled before it got a record")
+        if not pair.member and link.status != Status.CREATING:
+            return self._noted(pair, "keep", Result.KEPT, "left out by the filters", status=Status.NEW)
         payload = self._fields.new_record(doc)
         if self._run.dry_run:
             return self._planned(pair, "create", f"at {self._api.host}")
@@ -414,7 +434,7 @@ class Settler:
                 when = f"{link.asked:%Y-%m-%d %H:%M} UTC" if link.asked else "before"
                 raise Held(f"asked for at {when}, and no reply came: look at {self._api.host} whether it is there")
         else:
-            link.key = secrets.token_hex(16)
+            link.key = f"{self._run.id}-{link.id}"
         link.status, link.asked = Status.CREATING, self._run.now()
         self._links.save([link])
         made = self._remote.create(payload, f"{link.key}-{digest(repr(payload))}")
@@ -535,7 +555,8 @@ class Settler:
         link.due = self._run.now() + min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(link.tries - 1, 20))
         why = f"{link.name or 'no document'}, record {link.remote or 'none'}: {error}"
         status = Status.FAILED if again else Status.HELD
-        return self._noted(pair, "update", Result.FAILED, why, error.kind, error.who, status=status)
+        verb = "update" if link.name and link.remote else "create"
+        return self._noted(pair, verb, Result.FAILED, why, error.kind, error.who, status=status)
 
     def _held(self, pair: Pair, error: DaemonError) -> Outcome:
         return self._noted(pair, "update", Result.FAILED, str(error), error.kind, error.who, status=Status.HELD)

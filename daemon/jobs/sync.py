@@ -58,7 +58,8 @@ class SiteSide(Model):
 
     doctype: str
     filters: Conditions = Field(default_factory=list)
-    """Which documents belong to the sync; a document that has a twin stays in it whatever becomes of it."""
+    """Which documents are pushed, new ones and changes. A twin takes what its record changes in any case, and one that
+    was cancelled is still pushed, for what its cancelling changes."""
     id_field: FieldName
     """A unique field for the record's id: by it a document is found again."""
     pending_field: FieldName | Literal[""] = ""
@@ -100,7 +101,7 @@ class Settings(JobSettings):
     remote: ApiSettings
     fields: Annotated[list[FieldMap], Field(min_length=1)]
     direction: Literal["both", "pull", "push"] = "both"
-    create: list[Side] = ["site", "remote"]
+    create: tuple[Side, ...] | list[Side] = ("site", "remote")
     """Sides on which a twin that is missing is made."""
     on_conflict: Policy = "hold"
     deleted: Deleted = Deleted()
@@ -245,6 +246,9 @@ class _Stop(Guard):
 class Changes(Part):
     """Gathers, then settles pair after pair."""
 
+    guard = Guard(max_percent=100.0)
+    """What would be unsafe stops the job before this is asked."""
+
     def __init__(self, sync: Sync) -> None:
         super().__init__(sync.run.section)
         self._sync = sync
@@ -334,6 +338,8 @@ class Changes(Part):
 
 class Deletions(Part):
     """What was deleted on one side, and what this means for the other."""
+
+    guard = Guard(max_percent=100.0)
 
     def __init__(self, sync: Sync) -> None:
         super().__init__(f"{sync.run.section}: deleted")

@@ -281,7 +281,7 @@ Custom Field | Custom | autoname=custom_field
   + System Manager: all
   dt:Link[DocType] !reqd; fieldname:Data; label:Data; fieldtype:Data; options:Small Text; insert_after:Data; reqd:Check
   unique:Check; no_copy:Check; read_only:Check; default:Text; length:Int; description:Text; hidden:Check
-  print_hide:Check
+  print_hide:Check; allow_on_submit:Check; precision:Data
 Custom DocPerm | Core
   + System Manager: all
   parent:Data; role:Link[Role]; permlevel:Int; read:Check; write:Check; create:Check; delete:Check; submit:Check

@@ -207,7 +207,7 @@ class FrappeSite:
         self.enqueue(run)
 
 
-_FLAGS = ("reqd", "unique", "no_copy", "default", "label", "read_only", "hidden")
+_FLAGS = ("reqd", "unique", "no_copy", "default", "label", "read_only", "hidden", "allow_on_submit", "precision")
 
 
 def standard_columns(meta: DocType) -> list[str]:
