@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,20 @@ def sandbox() -> Iterator[Sandbox]:
 class Daemon:
     """The daemon, set up against a sandbox by a piece of TOML that holds its jobs."""
 
-    def __init__(self, sandbox: Sandbox, folder: Path, jobs: str, user: str = "Administrator", top: str = "") -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        folder: Path,
+        jobs: str,
+        user: str = "Administrator",
+        top: str = "",
+        environ: Mapping[str, str] = {},
+    ) -> None:
         key, secret = sandbox.keys.get(user, ("a-wrong-key", "a-wrong-secret"))
         self.file = folder / "config.toml"
         site = f'url = "{sandbox.url}"\napi_key = {{ env = "KEY" }}\napi_secret = {{ env = "SECRET" }}'
         self.file.write_text(f'[site]\n{site}\n[state]\npath = "state.db"\n{top}\n{jobs}')
-        self.environ = {"KEY": key, "SECRET": secret}
+        self.environ = {"KEY": key, "SECRET": secret, **environ}
         self.clock = FakeClock(sandbox.drain)
         self.app = App(config.load(self.file, self.environ), clock=self.clock, log_format="json")
 

@@ -58,7 +58,7 @@ class Link:
     base: dict[str, str] | None = None
     """What both held when they last agreed: daemon.core.reconcile.Base."""
     stamp: str = ""
-    """The document's `modified` when it was last settled."""
+    """The document's `modified` as it was last seen: settled, or with something to do since."""
     remote_stamp: str = ""
     """The record's, as ISO 8601 in UTC."""
     etag: str = ""

@@ -97,18 +97,21 @@ class Gatherer:
                 link = known[record.id] = Link(remote=record.id)
             elif link.status == Status.ENDED or self._is_known(link, record):
                 continue
-            link.todo |= PULL
             link.record = None if record.deleted else exact.dumps(record.body).decode()
             link.detail = {**link.detail, "tombstone": True} if record.deleted else link.detail
-            link.tries = 0
+            self._touch(link, PULL)
             changed.append(link)
         self._links.save({id(link): link for link in changed}.values())
         if mark:
             self._links.mark([link for link in known.values() if link.id], "remote", mark)
 
     def _is_known(self, link: Link, record: Record) -> bool:
-        """It holds what it held when both sides last agreed, or is older than that."""
-        if link.base is None or link.status in (Status.GONE, Status.ABSENT) or record.deleted or link.record:
+        """It is waiting to be worked on, holds what it held when both sides last agreed, or is older than that."""
+        if link.status in (Status.GONE, Status.ABSENT) or record.deleted:
+            return False
+        if link.record is not None:
+            return bool(link.record == exact.dumps(record.body).decode())
+        if link.base is None:
             return False
         stamp = record.stamp.isoformat() if record.stamp else ""
         if stamp and link.remote_stamp and stamp < link.remote_stamp:
@@ -186,18 +189,26 @@ class Gatherer:
                 if link is None:
                     continue
                 known[row["name"]] = link
-            elif link.status == Status.ENDED or (
-                row["modified"] == link.stamp
-                and link.status not in (Status.GONE, Status.ABSENT)
-                and not self._is_pending(row)
-            ):
+            elif not self._is_changed(link, row):
                 continue
-            link.todo |= PUSH
-            link.tries = 0
+            link.stamp = str(row["modified"])
+            self._touch(link, PUSH)
             changed.append(link)
         links.save({id(link): link for link in changed}.values())
         if mark:
             links.mark([link for link in known.values() if link.id], "site", mark)
+
+    def _is_changed(self, link: Link, row: Mapping[str, Any]) -> bool:
+        if link.status in (Status.ENDED, Status.GONE, Status.ABSENT):
+            return link.status != Status.ENDED
+        return str(row["modified"]) != link.stamp or (link.status == Status.LINKED and self._is_pending(row))
+
+    def _touch(self, link: Link, todo: int) -> None:
+        """It changed: look at it in this run, however often it failed before."""
+        link.todo |= todo
+        link.tries = 0
+        if link.status == Status.FAILED:
+            link.due = self._run.now()
 
     def _is_pending(self, row: Mapping[str, Any]) -> bool:
         return bool(self._side.pending_field and row.get(self._side.pending_field))
@@ -224,7 +235,7 @@ class Gatherer:
         if name not in members:
             return None
         if row.get("amended_from") and (link := self._amended(str(row["amended_from"]))):
-            link.name, link.stamp = name, ""
+            link.name = name
             return link
         if self._side.pending_field and not self._is_pending(row):
             return None

@@ -8,7 +8,7 @@ looks, the next time, like what both sides agree upon.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +187,7 @@ class Settler:
 
     def _reread(self, pair: Pair) -> None:
         link = pair.link
-        pair.record, pair.fresh, pair.doc, pair.adopted = None, False, None, None
+        pair.record, pair.fresh, pair.doc, pair.adopted, link.etag = None, False, None, None, ""
         if link.name:
             pair.doc = self._whole([link.name]).get(link.name)
         elif link.remote:
@@ -303,11 +303,8 @@ class Settler:
         sent = self._fields.document_changes(changes.values, changes.gone, doc)
         self._refuse_closed(doc, sent)
         before = self._fields.of_site(doc)
-        if self._side.synced_field:
-            sent[self._side.synced_field] = self._site.text(self._run.now())
-        pair.doc = self._site.update(
-            {"doctype": self._doctype.name, "name": doc["name"], "modified": doc["modified"], **sent}
-        )
+        self._tell_site(pair, sent)
+        assert pair.doc
         _refuse_ignored(changes, before, self._fields.of_site(pair.doc), "site")
 
     def _refuse_closed(self, doc: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
@@ -342,8 +339,11 @@ class Settler:
         """Remember what both hold, but for paths that are `left` for another run."""
         link, doc = pair.link, pair.doc
         assert doc
-        self._mark_site(pair)
-        site = self._fields.of_site(pair.doc or doc)
+        if self._marks(pair):
+            self._tell_site(pair, {})
+        doc = pair.doc or doc
+        link.stamp = str(doc["modified"])
+        site = self._fields.of_site(doc)
         old: Base = link.base or {}
         if pair.record is not None:
             base = base_of(site, self._fields.of_remote(pair.record.body))
@@ -358,25 +358,24 @@ class Settler:
                     base[own] = old[own]
         link.base = base
 
-    def _mark_site(self, pair: Pair) -> None:
-        """Write the record's id into the document, clear its pending flag and stamp it, where that is not so yet."""
+    def _marks(self, pair: Pair) -> dict[str, Any]:
+        """The record's id, the pending flag cleared and the stamp, where the document has them not so yet."""
         doc, link, side = pair.doc, pair.link, self._side
         assert doc
         sent: dict[str, Any] = {}
-        if doc.get("docstatus") != 2:
-            if str(doc.get(side.id_field) or "") != link.remote and not doc.get("amended_from"):
-                sent[side.id_field] = link.remote
-            if side.pending_field and doc.get(side.pending_field):
-                sent[side.pending_field] = 0
-        if not sent:
-            link.stamp = str(doc["modified"])
-            return
-        if side.synced_field:
-            sent[side.synced_field] = self._site.text(self._run.now())
-        pair.doc = self._site.update(
-            {"doctype": self._doctype.name, "name": doc["name"], "modified": doc["modified"], **sent}
-        )
-        link.stamp = str(pair.doc["modified"])
+        if str(doc.get(side.id_field) or "") != link.remote and not doc.get("amended_from"):
+            sent[side.id_field] = link.remote
+        if side.pending_field and doc.get(side.pending_field):
+            sent[side.pending_field] = 0
+        return sent if doc.get("docstatus") != 2 else {}
+
+    def _tell_site(self, pair: Pair, sent: Mapping[str, Any]) -> None:
+        """With `modified`, so that nobody's edit since our reading is overwritten, and with the marks."""
+        doc = pair.doc
+        assert doc
+        stamp = {self._side.synced_field: self._site.text(self._run.now())} if self._side.synced_field else {}
+        known = {"doctype": self._doctype.name, "name": doc["name"], "modified": doc["modified"]}
+        pair.doc = self._site.update({**known, **sent, **self._marks(pair), **stamp})
 
     # Making a twin
 
@@ -405,13 +404,21 @@ class Settler:
             pair.adopted = twin  # an earlier request of ours that was heard late
             return self._decide(pair)
         link.name, pair.doc = str(made["name"]), made
+        link.base = base_of(agreed := self._fields.of_remote(record.body), agreed)
         self._links.save([link])
         if self._side.submit and made.get("docstatus") == 0:
-            pair.doc = self._site.update(
-                {"doctype": self._doctype.name, "name": link.name, "modified": made["modified"], "docstatus": 1}
-            )
-        self._agree(pair, ())
-        return self._done(pair, "create", f"on the site, for record {link.remote}")
+            self._tell_site(pair, {"docstatus": 1})
+        return self._made(pair, f"on the site, for record {link.remote}")
+
+    def _made(self, pair: Pair, why: str) -> Outcome:
+        """The twin is there. What it holds beyond what it was told, such as a status or a number of its own, counts as
+        a change of its side since both agreed upon what it was told."""
+        outcome = self._merge(pair)
+        if outcome.result in (Result.DONE, Result.KEPT):
+            pair.link.why = why
+            self._links.save([pair.link])
+            return replace(outcome, action=replace(outcome.action, verb="create", why=why), result=Result.DONE)
+        return outcome
 
     def _make_record(self, pair: Pair) -> Outcome:
         """A record for a document. What is asked for is written down first; after a lost reply it is looked up."""
@@ -455,9 +462,10 @@ class Settler:
                 raise Held(f"record {record.id} is the twin of {other.name} already, so not of {link.name}")
             self._links.drop(other)  # a list showed it before its reply came
         link.remote, pair.record, pair.fresh = record.id, record, True
+        assert pair.doc
+        link.base = base_of(agreed := self._fields.of_site(pair.doc), agreed)
         self._links.save([link])
-        self._agree(pair, ())
-        return self._done(pair, "create", f"record {record.id} {why}")
+        return self._made(pair, f"record {record.id} {why}")
 
     # One side gone
 

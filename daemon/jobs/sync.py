@@ -305,7 +305,7 @@ class Changes(Part):
             return
         linked = sync.links.counts().get(Status.LINKED, 0)
         for side, number in gatherer.full.items():
-            if number == 0 and linked:
+            if number == 0 and linked > 2:
                 self._lock(f"the {side} is suddenly empty, but {linked:,} pairs are known")
         changed = sync.links.count_changed()
         if linked >= FEW and changed * 100 > linked * sync.settings.max_change and not gatherer.resync:
