@@ -26,7 +26,7 @@ class Fault:
     worked on; `expire` ends the token that the request carries. Of lists: `repeat_page` gives the page before the one
     that was asked for; `endless` one more page each time, the last one again or, by `form` "new", of records that are
     not there; `malformed` a first record that is spoilt as `form` says ("no id", "id", "stamp", "no object"); `drift`
-    has somebody edit the oldest record before a second or later page is made.
+    has somebody edit the oldest record just before, so that it moves to the end.
     """
 
     kind: Kind

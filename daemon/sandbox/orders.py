@@ -367,8 +367,9 @@ class Orders:
     def _list(self, request: Request, lies: Mapping[str, Fault]) -> Answer:
         number, length = _whole(request, "page", 1), _whole(request, "per_page", self.rules.per_page)
         length = min(length, self.rules.most_per_page)
-        if "drift" in lies and number > 1 and (oldest := self.shop.listed({})) and oldest[0]["id"] in self.orders:
-            self.edit(oldest[0]["id"], note=f"edited before page {number}")
+        if "drift" in lies and self.orders:
+            oldest = min(self.orders.values(), key=lambda one: (one["updated_at"], one["id"]))
+            self.edit(oldest["id"], note=f"edited before page {number} was read")
         found = self.shop.listed(request.query)
         pages = -(-len(found) // length)
         wanted = number - 1 if "repeat_page" in lies and number > 1 else number
