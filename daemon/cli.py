@@ -326,12 +326,15 @@ def sandbox(
     data: Annotated[Literal["empty", "demo"], typer.Option(help="What is in it.")] = "demo",
     path: Annotated[Path | None, typer.Option(help="Keep its data in this file.")] = None,
     time_zone: Annotated[str, typer.Option(help="The site's.")] = "America/New_York",
+    orders: Annotated[
+        bool, typer.Option("--orders", help="An orders API too, on the port after it, for syncs.")
+    ] = False,
 ) -> None:
     """A Frappe-shaped site on 127.0.0.1, to try the daemon on."""
     from zoneinfo import ZoneInfo
 
     from daemon.errors import UsageError
-    from daemon.sandbox.serve import serve
+    from daemon.sandbox import serve as served
 
     try:
         ZoneInfo(time_zone)
@@ -342,11 +345,14 @@ def sandbox(
         typer.echo(f"{url} plays Frappe {version}; stop it with Ctrl-C. API keys:")
         for user, (key, secret) in keys.items():
             typer.echo(f"  {user}: {key}:{secret}")
+        if api:
+            typer.echo(f"{api.url} is an orders API; its bearer token: {api.token}")
         sys.stdout.flush()
 
-    serve(
-        port=port, version=version, bulk=bulk, data=data, path=path, time_zone=time_zone, on_ready=ready,
-    )  # fmt: skip
+    with served.orders(port and port + 1, data) if orders else nullcontext() as api:
+        served.serve(
+            port=port, version=version, bulk=bulk, data=data, path=path, time_zone=time_zone, on_ready=ready,
+        )  # fmt: skip
 
 
 @cli.command()

@@ -311,7 +311,7 @@ class PagingSettings(Model):
     the list goes on until an empty page."""
     by_stamp: bool = False
     """The list is ordered by `record.stamp`, the oldest first. Then each page is asked for by the stamp that the one
-    before ended with, and no record is missed that others move meanwhile."""
+    before ended with, and no record is missed because others move meanwhile."""
     most_pages: Annotated[int, Field(ge=1)] = 100_000
     """Pages after which a list is taken for endless."""
 
@@ -457,8 +457,8 @@ class ApiSettings(Model):
         token_url = self.auth.oauth2.token_url if self.auth and self.auth.oauth2 else ""
         if token_url and not self.insecure and not encrypted(token_url):
             raise ValueError(f'auth.oauth2.token_url = "{token_url}" {_PLAIN_HTTP}')
-        if self.list.paging.by_stamp and not (self.list.since and self.record.stamp):
-            raise ValueError("list.paging.by_stamp needs list.since and record.stamp")
+        if self.list.paging.by_stamp and not (self.list.since and self.record.stamp and self.list.paging.size > 1):
+            raise ValueError("list.paging.by_stamp needs list.since, record.stamp and a size of 2 at the least")
         return self
 
     @property

@@ -152,7 +152,7 @@ class Pages:
         return url
 
     def _by_stamp(self, listing: Listing, since: datetime | None) -> Iterator[list[Entry]]:
-        """Each page from the stamp that the one before ended with.
+        """Each page from just before the stamp that the one before ended with.
 
         Whoever changes a record moves it to the end, and all behind it up by one place: page 3 would begin one record
         too late. So pages are counted only within one stamp. What comes again, since it has that stamp, is left out.
@@ -161,21 +161,20 @@ class Pages:
         asked, number = since, self._paging.start
         while True:
             moment = {lists.since: since_text(asked, lists)} if asked is not None else {}
-            place = _with(listing, {**moment, **self._place(number)})
-            page, reply = self._page(place, beyond=number > self._paging.start)
-            if page and known.again(dumps(place.params) + _shape(page)):
-                raise self._broken(
-                    listing, "a page came again, so the list does not go by the parameters that are sent"
-                )
-            fresh = seen.fresh(page)
-            if fresh:
+            page, reply = self._page(
+                _with(listing, {**moment, **self._place(number)}), beyond=number > self._paging.start
+            )
+            if page and known.again(_shape(page)):
+                raise self._broken(listing, "a page came again, so the list does not go by the parameter that is sent")
+            if fresh := seen.fresh(page):
                 yield fresh
             if self._is_last(reply, number, len(page)):
                 return
             last = self._last_stamp(listing, page, asked)
-            if last and (asked is None or last - unit(lists) > asked):
-                asked, number = last - unit(lists), self._paging.start
-                seen.forget_before(asked)
+            before = last - unit(lists) if last else None
+            if before and (asked is None or (before > asked and since_text(before, lists) != since_text(asked, lists))):
+                asked, number, known = before, self._paging.start, Known()
+                seen.forget_before(before - unit(lists))
             else:
                 number += 1 if self._paging.style == "page" else len(page)
 

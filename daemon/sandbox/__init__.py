@@ -5,6 +5,7 @@ against a real site, and what they disagree on is a fault of this package.
 """
 
 from daemon.sandbox.faults import Fault
+from daemon.sandbox.orders import Orders
 from daemon.sandbox.server import Sandbox
 
-__all__ = ["Fault", "Sandbox"]
+__all__ = ["Fault", "Orders", "Sandbox"]

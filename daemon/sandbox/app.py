@@ -5,19 +5,17 @@ After frappe/app.py and rate_limiter.py.
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from daemon.sandbox import routes
 from daemon.sandbox.faults import Fault, Faults
+from daemon.sandbox.listener import answered, path_of
 from daemon.sandbox.replies import Answer, FrappeError, noted, page, refusal
 from daemon.sandbox.requests import Request
 from daemon.sandbox.site import FrappeSite
@@ -35,21 +33,13 @@ class Wire:
     """Start of the rate limit's window, seconds of work used in it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raw = scope["raw_path"].decode("latin-1").partition("?")[0]
-        body = await _body(receive)
-        for fault in (hit := self.faults.hit(scope["method"], raw)):
-            if fault.kind == "latency":
-                await asyncio.sleep(fault.seconds)
-        answer = self._faulty(hit) or self._limited() or self._answered(scope, body)
-        lost = any(fault.kind in ("cut", "lose_reply") for fault in hit)
-        self.requests.append((scope["method"], raw, 0 if lost else answer.status))
-        if any(fault.kind == "kill" for fault in hit):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if lost:
-            scope["sandbox.abort"]()
-            await receive()
-            return
-        await _reply(send, answer)
+        await answered(scope, receive, send, self.faults, self._work, self._log)
+
+    def _work(self, scope: Scope, body: bytes, hit: list[Fault]) -> Answer:
+        return self._faulty(hit) or self._limited() or self._answered(scope, body)
+
+    def _log(self, scope: Scope, status: int) -> None:
+        self.requests.append((scope["method"], path_of(scope), status))
 
     def _faulty(self, hit: list[Fault]) -> Answer | None:
         """The reply of a request that is not worked on."""
@@ -135,21 +125,3 @@ class Wire:
             request.method == "GET" and self.site.config.get("allow_reads_during_maintenance")
         ):
             raise FrappeError("SessionStopped", "Session Stopped: the site is being updated")
-
-
-async def _body(receive: Receive) -> bytes:
-    chunks = []
-    more = True
-    while more:
-        message: Message = await receive()
-        chunks.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return b"".join(chunks)
-
-
-async def _reply(send: Send, answer: Answer) -> None:
-    content = answer.encoded()
-    headers = {"Content-Type": answer.media, "Content-Length": str(len(content)), **answer.headers}
-    encoded = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": content})

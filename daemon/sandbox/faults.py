@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
 
-Kind = Literal["latency", "status", "deadlock", "cut", "lose_reply", "kill"]
+Kind = Literal[
+    "latency", "status", "deadlock", "cut", "lose_reply", "kill",
+    "html", "error_200", "expire", "repeat_page", "endless", "malformed", "drift",
+]  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -18,6 +21,12 @@ class Fault:
     `latency` waits `seconds` first; `status` answers `code` (with HTML or JSON, and Retry-After) instead of working;
     `deadlock` answers 500 as InnoDB's victim does; `cut` closes the connection before the request is worked on,
     `lose_reply` after its effects are committed; `kill` ends the process as SIGKILL does, after the commit.
+
+    The lies are for the orders API alone: `html` answers 200 with a page and `error_200` with an error in JSON, neither
+    worked on; `expire` ends the token that the request carries. Of lists: `repeat_page` gives the page before the one
+    that was asked for; `endless` one more page each time, the last one again or, by `form` "new", of records that are
+    not there; `malformed` a first record that is spoilt as `form` says ("no id", "id", "stamp", "no object"); `drift`
+    has somebody edit the oldest record just before, so that it moves to the end.
     """
 
     kind: Kind
@@ -30,6 +39,8 @@ class Fault:
     code: int = 503
     retry_after: float | None = None
     html: bool = True
+    form: str = ""
+    """Which of several forms that a kind has."""
     after: int = 0
     """Matching requests that pass before the first that is hit."""
 

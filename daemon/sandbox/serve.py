@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from daemon.errors import UsageError
 from daemon.sandbox.faults import Fault
+from daemon.sandbox.orders import Orders
 from daemon.sandbox.server import Sandbox
 
 
@@ -45,6 +46,16 @@ def serve(
     with sandbox:
         on_ready(sandbox.url, sandbox.keys)
         done.wait()
+
+
+def orders(port: int, data: str) -> Orders:
+    """An orders API beside it, to be served by its `with`. Raises UsageError where the port is taken."""
+    if port > 65535:
+        raise UsageError("--orders takes the port after that of the site, and there is none")
+    try:
+        return Orders(port=port, data=data)
+    except OSError as error:
+        raise UsageError(f"127.0.0.1:{port} cannot be served: {error.strerror}") from None
 
 
 def _routes(holder: list[Sandbox]) -> list[Route]:

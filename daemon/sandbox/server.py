@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.sandbox import demo, methods
 from daemon.sandbox.app import Wire
 from daemon.sandbox.doctypes import DocType
 from daemon.sandbox.faults import Faults
+from daemon.sandbox.listener import Listener
 from daemon.sandbox.replies import FrappeError
 from daemon.sandbox.site import Doc, FrappeSite, standard_columns
 from daemon.sandbox.store import table
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
-
-
-def _with_abort(app: ASGIApp) -> ASGIApp:
-    """`app`, able to cut its connection: what no ASGI message can ask for, the server's own transport does."""
-
-    async def abortable(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["sandbox.abort"] = lambda: send.__self__.transport.abort()  # type: ignore[attr-defined]
-        await app(scope, receive, send)
-
-    return abortable
 
 
 class Worker:
@@ -90,42 +76,6 @@ class Worker:
             site.user, site.notices = user, notices
 
 
-class _Server(uvicorn.Server):
-    """uvicorn looks ten times a second whether it should end, and waits for clients; this one is told, and ends."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._over = asyncio.Event()
-        self._running = threading.Event()
-
-    async def main_loop(self) -> None:
-        """Keeps the Date header fresh, until the end."""
-        self._loop = asyncio.get_running_loop()
-        self._running.set()
-        while not self._over.is_set():
-            await self.on_tick(0)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), 1.0)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Whoever still waits for an answer will not get one."""
-        for listening in (*self.servers, *(sockets or ())):
-            listening.close()
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        tasks = list(self.server_state.tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def end(self) -> None:
-        """Called from another thread."""
-        self._running.wait()
-        assert self._loop
-        self._loop.call_soon_threadsafe(self._over.set)
-
-
 class Sandbox:
     """A Frappe-shaped site on 127.0.0.1, for as long as the `with` lasts.
 
@@ -155,18 +105,12 @@ class Sandbox:
         self.key, self.secret = self.keys["manager@example.com"]
         if data == "demo" and not self.count("Error Log"):
             demo.fill(self)
-        # Bound here and not by uvicorn, so that the address is known, and taken, before anything runs.
-        # asyncio sends without delay (TCP_NODELAY) only where the socket says that it is TCP.
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self._socket.bind(("127.0.0.1", port))
-            self._socket.listen(128)
+            self._listener = Listener(port)
         except OSError:
-            self._socket.close()
             self.site.store.close()
             raise
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.url = self._listener.url
         self._routes = [*routes, Route("/{path:path}", self.wire, methods=METHODS)]
         self._worker_delay = worker_delay
         self._worker: Worker | None = None
@@ -243,25 +187,12 @@ class Sandbox:
     # Its life
 
     def __enter__(self) -> Self:
-        config = uvicorn.Config(
-            _with_abort(Starlette(routes=self._routes)), http="h11", ws="none", lifespan="off", log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=1,
-        )  # fmt: skip
-        self._server = _Server(config)
         self._worker = Worker(self.site, self._worker_delay)
-        self._thread = threading.Thread(target=self._serve, name="sandbox", daemon=True)
-        self._thread.start()
+        self._listener.start(Starlette(routes=self._routes))
         return self
 
-    def _serve(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._socket]))
-
     def __exit__(self, *exc_info: object) -> None:
-        self._server.end()
-        self._thread.join()
+        self._listener.stop()
         if self._worker:
             self._worker.stop()
-        self._socket.close()
         self.site.store.close()
