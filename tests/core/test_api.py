@@ -218,7 +218,8 @@ def test_any_json_is_a_record_or_malformed(body: Any) -> None:
     """An entry of a list ends nothing."""
     found = listed(body, record(deleted="x", version="x"), 7)
     if isinstance(found, Malformed):
-        assert found.position == 7 and found.why and len(found.excerpt) <= 200
+        assert found.position == 7 and found.why and len(found.excerpt) <= 200 and found.excerpt.isprintable()
+        assert found.why.isprintable()
     else:
         assert found.id and found.stamp is not None
 

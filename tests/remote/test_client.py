@@ -165,6 +165,39 @@ def test_a_key_is_looked_up_where_the_settings_say(wire, api):
     assert api.calls.last.request.url.raw_path == b"/v1/orders/by-number/SO%201%26x"
 
 
+def test_a_path_of_the_key_is_that_of_one_record(wire, api):
+    """It comes alone or in an array, and 404 means that it is not there."""
+    api.mock(side_effect=[reply(ONE), reply([ONE]), reply([]), reply({}, 404)])
+    remote = wire(record={"find": {"key": "order_id", "path": "/orders/by-number/{key}", "records": ""}}).remote
+    assert [[one.id for one in remote.find("SO-1")] for _ in range(4)] == [["7"], ["7"], [], []]
+
+
+@pytest.mark.parametrize("ask", ["create", "find", "changed"])
+def test_an_address_that_is_not_there_is_no_record_that_is_gone(ask, wire, api):
+    """404 to a create or a list: the settings name a wrong path."""
+    api.mock(return_value=reply({"message": "no route"}, 404))
+    remote = wire().remote
+    asked = {"create": lambda: remote.create({}, "k"), "find": lambda: remote.find("k")}
+    with pytest.raises(errors.RemoteMisused, match="no route"):
+        asked.get(ask, lambda: list(remote.changed()))()
+
+
+@pytest.mark.parametrize("version", [True, 1.5, "a b", 'a"b', "a\nb", "ä", [], ""])
+def test_a_version_that_no_header_takes_is_called_that(version, wire, api):
+    """Rather than left out: then changes of others would be overwritten."""
+    api.mock(return_value=reply(ONE | {"version": version}))
+    with pytest.raises(errors.RemoteMalformed, match="no version that If-Match could take"):
+        wire().remote.read("7")
+
+
+def test_an_etag_of_any_letters_comes_back_as_it_is(wire, api):
+    """Servers put what they like into it."""
+    api.mock(side_effect=[httpx.Response(200, json={"id": 7}, headers={"etag": '"ä"'.encode()}), reply(None, 204)])
+    remote = wire(record={"version": None}).remote
+    remote.delete("7", remote.read("7").etag)
+    assert dict(api.calls.last.request.headers.raw)[b"If-Match"] == '"ä"'.encode()
+
+
 @pytest.mark.parametrize(
     ("keys", "ids"), [((), []), (("SO-1",), ["1"]), (("SO-1", "SO-1"), ["1", "2"]), (("SO-1", "SO-10", None), ["1"])]
 )
