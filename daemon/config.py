@@ -31,6 +31,7 @@ from daemon.core.settings import (
     Model,
     PositiveDuration,
     RetrySettings,
+    Secret,
     SecretText,
     TimeoutSettings,
     Zone,
@@ -307,7 +308,7 @@ def _problem(model: type[BaseModel], detail: Mapping[str, Any], path: str) -> st
         case _:
             text = re.sub("valid dictionary( or instance of .*)?", "table", detail["msg"])
             text = (text[:1].lower() + text[1:]).replace("input should", "should")
-    shown = "" if _is_secret(model, location) or isinstance(value, dict) else f" = {_toml(value)}"
+    shown = "" if _is_secret(model, location, value) or isinstance(value, dict) else f" = {_toml(value)}"
     return f"{key}{shown}: {text}"
 
 
@@ -356,11 +357,17 @@ def _is_section(model: type[BaseModel], location: Sequence[Any]) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _is_secret(model: type[BaseModel], location: Sequence[Any]) -> bool:
-    from daemon.core.settings import Secret
-
+def _is_secret(model: type[BaseModel], location: Sequence[Any], value: Any) -> bool:
+    """A secret, or a text in the place of a section that has one in it: where it should not be, it is there all the
+    same."""
     annotation = _field_type(model, location)
-    return annotation is Secret or Secret in get_args(annotation)
+    return _holds_secret(annotation) and (isinstance(value, str) or _model_in(annotation) is None)
+
+
+def _holds_secret(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(_holds_secret(field.annotation) for field in annotation.model_fields.values())
+    return annotation is Secret or any(map(_holds_secret, get_args(annotation)))
 
 
 def _function(beside: Path, place: str, name: str) -> Any:

@@ -251,6 +251,22 @@ def test_sandbox_says_where_it_is_and_what_keys_it_takes():
         assert answer.json() == {"message": user} and process.wait(10) == 0
 
 
+def test_a_sandbox_may_have_an_orders_api_beside_it(run):
+    """On a port of its own; its address and token are printed after the keys."""
+    import subprocess
+    import sys
+
+    import httpx
+
+    command = [sys.executable, "-m", "daemon", "sandbox", "--port", "0", "--data", "empty", "--orders"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        line = next(line for line in process.stdout if "orders API" in line)
+        url, token = line.split()[0], line.split()[-1]
+        answer = httpx.get(f"{url}/orders", headers={"Authorization": f"Bearer {token}"})
+        process.send_signal(signal.SIGTERM)
+        assert answer.json()["data"] == [] and process.wait(10) == 0
+
+
 def test_a_taken_port_is_a_usage_error(sandbox: Sandbox, run):
     """Who else is there is not our business, but that it is taken is."""
     code, _, err = run("sandbox", "--port", sandbox.url.rpartition(":")[2])

@@ -46,10 +46,19 @@ def test_every_error_names_who_must_act_and_what_to_do(kind: type[DaemonError]) 
         (errors.OutcomeUnknown, 1),
         (errors.ArchiveError, 1),
         (errors.Stopped, 1),
+        (errors.RemoteUnreachable, 75),
+        (errors.RemoteDown, 75),
+        (errors.RemoteThrottled, 75),
+        (errors.RemoteUntrusted, 75),
+        (errors.NotTheApi, 75),
+        (errors.RemoteCredentialsRefused, 77),
+        (errors.RemoteNotPermitted, 1),
+        (errors.RemoteRefused, 1),
+        (errors.RemoteOutcomeUnknown, 1),
     ],
 )
 def test_exit_codes_are_those_of_sysexits(kind: type[DaemonError], code: int) -> None:
-    """75 is a site that cannot be used now, 77 its refusal of our key, 78 what only an edit mends."""
+    """75 is a site or an API that cannot be used now, 77 its refusal of our key, 78 what only an edit mends."""
     assert kind("x").exit_code == code
 
 

@@ -133,7 +133,14 @@ def _dotted(value: str) -> str:
     return value
 
 
+def _leads_on(value: str) -> str:
+    if not value:
+        raise ValueError('is a dotted path into the record, such as "id" or "attributes.number"')
+    return _dotted(value)
+
+
 Dotted = Annotated[str, AfterValidator(_dotted)]
+FieldPath = Annotated[str, AfterValidator(_leads_on)]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = (
@@ -207,7 +214,7 @@ EndpointText = Annotated[Endpoint, PlainValidator(_endpoint), PlainSerializer(st
 
 
 def _mark(value: Any) -> Any:
-    if not isinstance(value, str | int):
+    if not isinstance(value, str | int | None):
         raise ValueError("is a text, a whole number, true or false")  # noqa: TRY004 (pydantic)
     return value
 
@@ -336,7 +343,7 @@ def _since_format(value: str) -> str:
     if value in FORMATS:
         return value
     if "%" not in value or not datetime(2026, 1, 31, 23, 59, 58).strftime(value):  # noqa: DTZ001
-        known = did_you_mean(value, FORMATS) or f"; there are: {', '.join(FORMATS)}, or a strftime text"
+        known = did_you_mean(value.lower(), FORMATS) or f"; there are: {', '.join(FORMATS)}, or a strftime text"
         raise ValueError(f"is no format of a moment{known}")
     return value
 
@@ -364,7 +371,7 @@ class ListSettings(Model):
 class FindSettings(Model):
     """How a record is looked up by our key, such as the document's name."""
 
-    key: Annotated[Dotted, Field(min_length=1)]
+    key: FieldPath
     """Path within a record to what must equal the key: many APIs ignore a filter that they do not know."""
     path: ApiPath | None = None
     """None: that of the list."""
@@ -386,7 +393,7 @@ class FindSettings(Model):
 class RecordSettings(Model):
     """What a record looks like, and what may be done with one. What is not stated here the API cannot do."""
 
-    id: Annotated[Dotted, Field(min_length=1)] = "id"
+    id: FieldPath = "id"
     stamp: Dotted = ""
     """Path to when it was last changed; "" where it does not say."""
     stamp_format: Literal["iso", "epoch", "epoch-ms"] = "iso"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ from daemon.core.moments import read_iso
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_ID = 500
+_OPAQUE = re.compile(r"[!#-~]+")
 EXCERPT = 200
 """Characters of a malformed record that are shown."""
 
@@ -40,8 +42,16 @@ def record_of(body: Any, settings: RecordSettings, etag: str | None = None, *, s
             raise
         stamp = None
     if settings.version and (version := at(body, settings.version)) is not None:
-        etag = f'"{version}"'
+        etag = f'"{_version(version, settings)}"'
     return Record(identity, body, stamp, etag, deleted)
+
+
+def _version(value: Any, settings: RecordSettings) -> str | int:
+    """What may stand between the quotes of an ETag (RFC 9110, 8.8.3). Raises BadRecord."""
+    text = str(value)
+    if isinstance(value, bool) or not isinstance(value, str | int) or not _OPAQUE.fullmatch(text):
+        raise BadRecord(f"its {settings.version} {text[:40]!r} is no version that If-Match could take")
+    return value
 
 
 def listed(body: Any, settings: RecordSettings, position: int) -> Record | Malformed:
@@ -122,8 +132,10 @@ def _name(value: Any) -> str:
 
 
 def excerpt(body: Any) -> str:
-    """How the JSON of `body` begins."""
-    text = json.dumps(body, ensure_ascii=False, default=str)
+    """How the JSON of `body` begins, without what no terminal should see and no database can keep."""
+    text = "".join(
+        c if c.isprintable() else "·" for c in json.dumps(body, ensure_ascii=False, default=str)[: 2 * EXCERPT]
+    )
     return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
 
 

@@ -67,7 +67,7 @@ class Remote:
             raise self._cannot("find")
         listing = self._search(finding, key)
         hits = (
-            self._pages().first(listing)
+            self._pages().first(listing, one="{key}" in (finding.path or ""))
             if finding.exact
             else chain.from_iterable(self._pages().of(listing, by_stamp=False))
         )

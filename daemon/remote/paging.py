@@ -60,9 +60,9 @@ class Pages:
     _position: int = 0
     _read: int = 0
 
-    def first(self, listing: Listing) -> list[Entry]:
-        """The first page alone."""
-        return self._page(listing)[0]
+    def first(self, listing: Listing, *, one: bool = False) -> list[Entry]:
+        """The first page alone. `one`: the address is that of one record: it may not be there, and may come alone."""
+        return self._page(listing, beyond=one, one=one)[0]
 
     def of(self, listing: Listing, since: datetime | None = None, *, by_stamp: bool = True) -> Iterator[list[Entry]]:
         """Every page that is not empty. `since`: only what changed since then, where the API can be asked so.
@@ -146,7 +146,7 @@ class Pages:
         url, base = joined(reply.url, found), self.settings.url
         if base.startswith("https:") and url.startswith("http:"):  # a server behind a proxy that speaks TLS for it
             url = "https:" + url.removeprefix("http:")
-        if not same_origin(url, base):
+        if not same_origin(url, base) or not url.isprintable():
             where = plain(url.partition("//")[2].partition("/")[0].rpartition("@")[2] or "no address", 100)
             raise self._broken(listing, f"the next page is said to be at {where}, and our secret goes to the API alone")
         return url
@@ -225,22 +225,26 @@ class Pages:
             )
         return bool(found)
 
-    def _page(self, listing: Listing, *, beyond: bool = False) -> tuple[list[Entry], Reply]:
-        """`beyond`: a page that need not be there, so that 404 says that the list is over."""
-        try:
-            return self._page_at(self._address(listing), listing)
-        except errors.RemoteNotFound:
-            if not beyond:
-                raise
-            return [], Reply(404)
+    def _page(self, listing: Listing, *, beyond: bool = False, one: bool = False) -> tuple[list[Entry], Reply]:
+        return self._page_at(self._address(listing), listing, beyond=beyond, one=one)
 
-    def _page_at(self, url: str, listing: Listing) -> tuple[list[Entry], Reply]:
+    def _page_at(
+        self, url: str, listing: Listing, *, beyond: bool = False, one: bool = False
+    ) -> tuple[list[Entry], Reply]:
+        """`beyond`: a page that need not be there, so that 404 means an empty one; `one`: a record may come alone."""
         self._read += 1
         if self._read > self._paging.most_pages:
             why = f"it did not end after {self._paging.most_pages:,} pages"
             raise self._broken(listing, why, "Raise api.list.paging.most_pages if it is as long as that.")
-        reply = self.fetch(url)
+        try:
+            reply = self.fetch(url)
+        except errors.RemoteNotFound as error:
+            if beyond:
+                return [], Reply(404)
+            raise errors.RemoteMisused(str(error), status=error.status, request=error.request) from None
         found = at(reply.body, listing.records)
+        if one and isinstance(found, dict):
+            found = [found]
         if not isinstance(found, list):
             where = f"at {listing.records!r}" if listing.records else "as its body"
             raise errors.NotTheApi(
@@ -254,7 +258,10 @@ class Pages:
         return page, reply
 
     def _address(self, listing: Listing) -> str:
-        query = urlencode(listing.params)
+        try:
+            query = urlencode(listing.params)
+        except UnicodeEncodeError:
+            raise self._broken(listing, "a parameter holds half of a surrogate pair, which no address can") from None
         return f"{self.settings.url}{listing.path}{'?' if query else ''}{query}"
 
     def _broken(self, listing: Listing, why: str, action: str | None = None) -> errors.RemoteListBroken:

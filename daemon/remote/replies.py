@@ -75,6 +75,8 @@ def fault_of(reply: Reply, asked: Asked, hide: Callable[[str], str]) -> errors.R
         return kind(sentence, retry_after=reply.retry_after, **facts)
     if reply.status >= 500 and reply.status not in (501, 505):
         return errors.RemoteFailed(sentence, **facts)
+    if reply.status in GONE and asked.creating:
+        return errors.RemoteMisused(sentence, **facts)
     if reply.status == 409:
         return (errors.RemoteConflict if asked.creating else errors.RemoteStale)(sentence, **facts)
     if reply.status == 428:
@@ -137,7 +139,8 @@ def message_of(reply: Reply) -> str:
 
 
 def _cut(text: str, hide: Callable[[str], str]) -> str:
-    return plain(hide(text), LONGEST_MESSAGE)
+    whole = hide(text).encode(errors="backslashreplace").decode()  # half of a surrogate pair can be kept nowhere
+    return plain(whole, LONGEST_MESSAGE)
 
 
 _WORDS = ("message", "error_description", "detail", "error", "errors", "title", "description", "reason", "msg")

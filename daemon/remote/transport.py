@@ -268,11 +268,12 @@ class Transport:
 
     def _exchange(self, call: Call, url: str, shown: Pass, started: float) -> Reply:
         """The reply, read within its bounds of time and size."""
+        headers = {**(_JSON if call.content is not None else {}), **call.headers, **shown.headers}
         with self.http.stream(
             call.method,
             with_query(url, shown.query),
             content=call.content,
-            headers={**(_JSON if call.content is not None else {}), **call.headers, **shown.headers},
+            headers={name.encode(): value.encode() for name, value in headers.items()},
         ) as response:
             content = bytearray()
             for piece in response.iter_bytes():

@@ -116,6 +116,7 @@ class Shop:
     """Idempotency-Key → what was sent, what was answered."""
     lock: threading.RLock = field(default_factory=threading.RLock)
     count: int = 0
+    lines: int = 0
 
     def now(self) -> str:
         return stamp(self.clock())
@@ -158,8 +159,8 @@ class Shop:
                 raise Refused(409, f"order_id {order['order_id']} is taken by {taken[0]}")
         for item in order["items"]:
             if self.rules.item_ids and not item.get("id"):
-                self.count += 1
-                item["id"] = f"line-{self.count:06d}"
+                self.lines += 1
+                item["id"] = f"line-{self.lines:06d}"
         if values.get("total") in (None, 0):
             order["total"] = round(sum(item["qty"] * item.get("rate", 0) for item in order["items"]), 2)
         return order
