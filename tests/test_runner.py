@@ -162,8 +162,10 @@ def test_work_of_one_run_is_spread_and_bounded(sandbox, daemon_for):
     taken, gate = [], threading.Barrier(2, timeout=10)
     with ThreadPoolExecutor(2) as pool:
         run = LiveRun(
-            "r", "job", site.clock.now(), False, False, None, None, site.app.state, pool, 2, lambda: None, print, None
-        )
+            id="r", job="job", section="job", direction="", wish={}, started=site.clock.now(), dry_run=False,
+            explain=False, site=None, clock=None, state=site.app.state, pool=pool, at_once=2,
+            still_claimed=lambda: None, watch=print, remotes=None, held=None,
+        )  # fmt: skip
 
         def endless():
             for number in range(10**9):

@@ -59,7 +59,7 @@ class Gatherer:
     # The remote
 
     def _gather_remote(self) -> None:
-        full, began = self._is_due("remote") or not self._sync.settings.remote.list.since, self._run.now()
+        full, began = self._is_due("remote") or not self._sync.settings.api.list.since, self._run.now()
         cursor = self._memory.get("cursor remote")
         since = None
         if not full:
@@ -83,7 +83,7 @@ class Gatherer:
                 self._miss("remote", PULL)
 
     def _tell_malformed(self, bad: Malformed) -> None:
-        action = Action("read", f"record of {self._sync.settings.remote.host}", bad.position, bad.why)
+        action = Action("read", f"record of {self._sync.settings.api.host}", bad.position, bad.why)
         self._tally.add(Outcome(action, Result.FAILED, f"{bad.why}: {bad.excerpt}", "Malformed", "remote"))
 
     def _note_records(self, records: Sequence[Record], mark: str) -> None:

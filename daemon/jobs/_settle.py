@@ -93,7 +93,7 @@ class Settler:
                  doctype: DocType, ways: int) -> None:  # fmt: skip
         self._run, self._site, self._settings, self._links = run, run.site, settings, links
         self._remote, self._fields, self._doctype, self._ways = remote, fields, doctype, ways
-        self._side, self._api = settings.site, settings.remote
+        self._side, self._api = settings.site, settings.api
 
     # A page of pairs
 

@@ -9,7 +9,7 @@
     filters = [["docstatus", "=", 1]]
     id_field = "custom_external_id"
 
-    [jobs.orders.remote]
+    [jobs.orders.api]
     url = "https://api.example.com/v1"
     …
 
@@ -98,7 +98,7 @@ class Settings(JobSettings):
 
     schedule: str | Schedules  # type: ignore[assignment]
     site: SiteSide
-    remote: ApiSettings
+    api: ApiSettings
     fields: Annotated[list[FieldMap], Field(min_length=1)]
     direction: Literal["both", "pull", "push"] = "both"
     create: tuple[Side, ...] | list[Side] = ("site", "remote")
@@ -130,7 +130,7 @@ class Settings(JobSettings):
     @property
     def fingerprint(self) -> str:
         """Of all that decides what is paired and compared."""
-        names = {"site": {"doctype", "filters", "id_field"}, "remote": {"url", "list", "record"}, "fields": True}
+        names = {"site": {"doctype", "filters", "id_field"}, "api": {"url", "list", "record"}, "fields": True}
         dumped = self.model_dump(mode="json", include=names)  # type: ignore[arg-type]
         return hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -220,7 +220,7 @@ class Sync:
             except AlreadyRunning:
                 self.run.pause(1.0)
         self.links = self.run.links(self.name)
-        self.remote = self.run.remote(self.settings.remote)
+        self.remote = self.run.remote(self.settings.api)
         site, side = self.run.site, self.settings.site
         doctype = site.meta(side.doctype)
         self.fields = compiled(self.settings.fields, doctype, site.zone)
@@ -292,7 +292,7 @@ class Changes(Part):
         if not sync.run.site.present(sync.settings.site.doctype, [canary.site], []):
             self._lock(f"the canary is missing: {sync.settings.site.doctype} {canary.site}")
         if sync.remote.read(canary.remote) is None:
-            self._lock(f"the canary is missing: record {canary.remote} of {sync.settings.remote.host}")
+            self._lock(f"the canary is missing: record {canary.remote} of {sync.settings.api.host}")
 
     def _lock(self, why: str) -> None:
         """Raises SyncStopped, now and in each run until it is released."""

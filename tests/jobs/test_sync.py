@@ -30,7 +30,7 @@ pending_field = "custom_external_sync_pending"
 synced_field = "custom_last_synced"
 """
 RECORD = """
-[jobs.orders.remote.record]
+[jobs.orders.api.record]
 stamp = "updated_at"
 read = "GET /orders/{id}"
 create = "POST /orders"
@@ -39,7 +39,7 @@ delete = "DELETE /orders/{id}"
 """
 FIND = 'find = { key = "order_id", params = { order_id = "{key}" } }\n'
 LIST = """
-[jobs.orders.remote.list]
+[jobs.orders.api.list]
 path = "/orders"
 records = "data"
 since = "updated_since"
@@ -165,7 +165,7 @@ def shop_for(sandbox, api, daemon_for) -> Callable[..., Shop]:
     ) -> Shop:
         sandbox.seed("Customer", [{"name": name, "customer_name": name} for name in ("Acme", "Beta", "Gamma")])
         sandbox.seed("Item", [{"name": code, "item_code": code} for code in "ABC"])
-        remote = f'[jobs.orders.remote]\nurl = "{api.url}"\nauth = {{ bearer = {{ env = "TOKEN" }} }}\n'
+        remote = f'[jobs.orders.api]\nurl = "{api.url}"\nauth = {{ bearer = {{ env = "TOKEN" }} }}\n'
         config = HEAD + top + site + remote + lists + record + fields
         return Shop(sandbox, api, daemon_for(sandbox, config, environ={"TOKEN": api.token}))
 

@@ -53,7 +53,7 @@ class Syncing(RuleBasedStateMachine):
         api = self.stack.enter_context(Orders(skew=skew, tombstones=tombstones))
         sandbox.seed("Customer", [{"name": name, "customer_name": name} for name in ("Acme", "Beta", "Gamma")])
         sandbox.seed("Item", [{"name": code, "item_code": code} for code in "ABC"])
-        remote = f'[jobs.orders.remote]\nurl = "{api.url}"\nauth = {{ bearer = {{ env = "TOKEN" }} }}\n'
+        remote = f'[jobs.orders.api]\nurl = "{api.url}"\nauth = {{ bearer = {{ env = "TOKEN" }} }}\n'
         remote += "retry = { attempts = 2 }\n"
         record = RECORD.replace("PATCH", "PUT") if put else RECORD
         record += 'deleted = "deleted"\n' if tombstones else ""
