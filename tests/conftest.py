@@ -59,10 +59,12 @@ class Daemon:
         user: str = "Administrator",
         top: str = "",
         environ: Mapping[str, str] = {},
+        concurrency: int = 4,
     ) -> None:
         key, secret = sandbox.keys.get(user, ("a-wrong-key", "a-wrong-secret"))
         self.file = folder / "config.toml"
         site = f'url = "{sandbox.url}"\napi_key = {{ env = "KEY" }}\napi_secret = {{ env = "SECRET" }}'
+        site += f"\nconcurrency = {concurrency}"
         self.file.write_text(f'[site]\n{site}\n[state]\npath = "state.db"\n{top}\n{jobs}')
         self.environ = {"KEY": key, "SECRET": secret, **environ}
         self.clock = FakeClock(sandbox.drain)

@@ -17,6 +17,10 @@ PULL, PUSH = 1, 2
 """Bits of `Link.todo`: changed at the remote, changed on the site, since it was last settled."""
 
 
+OWED = 2
+"""By so many places further left the bits mean: left for a run of that direction, and not changed since."""
+
+
 class Status(StrEnum):
     """How a pair stands."""
 
@@ -51,6 +55,9 @@ class Link:
     id: int = 0
     name: str | None = None
     """Of the site's document."""
+    creation: str = ""
+    """When that was made: a name alone may come again, since Frappe takes the last number of a series back when its
+    document is deleted (frappe/model/naming.py:revert_series_if_last)."""
     remote: str | None = None
     """Id of the record."""
     status: str = Status.NEW
@@ -79,6 +86,13 @@ class Link:
     seen_site: str = ""
     seen_remote: str = ""
     """The full listing of either side that saw it last."""
+
+
+def give_up_name(link: Link) -> None:
+    """Its document is gone, and another has the name."""
+    link.name, link.creation = None, ""
+    if link.status in OPEN or link.status in FOR_A_PERSON:
+        link.status, link.detail = (Status.GONE, {"gone": "site"}) if link.remote else (Status.ENDED, {})
 
 
 class LinksPort(Protocol):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.core import exact
 from daemon.core.api import Malformed, Record
-from daemon.core.links import PULL, PUSH, Link, Status
+from daemon.core.links import PULL, PUSH, Link, Status, give_up_name
 from daemon.core.mapping import BadValue
 from daemon.core.plan import Action, Outcome, Result, Tally
 from daemon.core.reconcile import ABSENT, digest
@@ -79,8 +79,7 @@ class Gatherer:
         if full:
             self.full["remote"] = number
             self._memory.put(**{"full remote": began.isoformat()})
-            if number:
-                self._miss("remote", PULL)
+            self._miss("remote", PULL)
 
     def _tell_malformed(self, bad: Malformed) -> None:
         action = Action("read", f"record of {self._sync.settings.api.host}", bad.position, bad.why)
@@ -147,12 +146,11 @@ class Gatherer:
         if full:
             self.full["site"] = number
             self._memory.put(**{"full site": began.isoformat()})
-            if number:
-                self._miss("site", PUSH)
+            self._miss("site", PUSH)
 
     @property
     def _columns(self) -> list[str]:
-        own = ["name", "modified", "docstatus", self._side.id_field]
+        own = ["name", "creation", "modified", "docstatus", self._side.id_field]
         submittable = self._run.site.meta(self._doctype).is_submittable
         return [*own, *(["amended_from"] if submittable else []), *filter(None, [self._side.pending_field])]
 
@@ -176,7 +174,7 @@ class Gatherer:
 
     def _note_documents(self, rows: Sequence[Mapping[str, Any]], mark: str, *, belong: bool) -> None:
         links = self._links
-        known = links.of_names([row["name"] for row in rows])
+        known = self._same(links.of_names([row["name"] for row in rows]), rows)
         strange = [row for row in rows if row["name"] not in known]
         ids = [str(row[self._side.id_field]) for row in strange if row.get(self._side.id_field)]
         twins = links.of_remotes(ids)
@@ -191,12 +189,25 @@ class Gatherer:
                 known[row["name"]] = link
             elif not self._is_changed(link, row):
                 continue
-            link.stamp = str(row["modified"])
+            link.creation, link.stamp = str(row["creation"]), str(row["modified"])
             self._touch(link, PUSH)
             changed.append(link)
         links.save({id(link): link for link in changed}.values())
         if mark:
             links.mark([link for link in known.values() if link.id], "site", mark)
+
+    def _same(self, known: dict[str, Link], rows: Sequence[Mapping[str, Any]]) -> dict[str, Link]:
+        """Those that are of these very documents. A link of an earlier document of a name gives the name up."""
+        former = [
+            link
+            for row in rows
+            if (link := known.get(row["name"])) and link.creation and link.creation != str(row["creation"])
+        ]
+        for link in former:
+            del known[str(link.name)]
+            give_up_name(link)
+        self._links.save(former)
+        return known
 
     def _is_changed(self, link: Link, row: Mapping[str, Any]) -> bool:
         if link.status in (Status.ENDED, Status.GONE, Status.ABSENT):
@@ -236,6 +247,9 @@ class Gatherer:
             return None
         if row.get("amended_from") and (link := self._amended(str(row["amended_from"]))):
             link.name = name
+            link.todo |= PULL  # what only records say, such as their status, no amendment copies
+            flow = self._sync.fields.flow
+            link.base = link.base and {path: held for path, held in link.base.items() if flow(path) != "pull"}
             return link
         if self._side.pending_field and not self._is_pending(row):
             return None

@@ -16,7 +16,7 @@ from daemon.core import exact
 from daemon.core.api import Record
 from daemon.core.doctype import DocType
 from daemon.core.kind import RemotePort, Run
-from daemon.core.links import PULL, PUSH, Link, LinksPort, Status
+from daemon.core.links import OWED, PULL, PUSH, Link, LinksPort, Status, give_up_name
 from daemon.core.mapping import BadValue, Fields, Flat
 from daemon.core.plan import Action, Outcome, Result
 from daemon.core.reconcile import Base, Changes, Merge, Side, base_of, decided, digest, reconcile
@@ -73,8 +73,8 @@ class Pair:
     """None: not read."""
     fresh: bool = False
     """The record was read by itself just now, not from a list a while ago."""
-    member: bool = True
-    """The filters choose the document, or it was cancelled: it is to be pushed."""
+    member: bool | None = None
+    """The filters choose the document, or it was cancelled: it is to be pushed. None: the next push finds out."""
     adopted: dict[str, Any] | None = None
     """For a record without a document: one that turns out to be its twin."""
 
@@ -100,9 +100,9 @@ class Settler:
     def taken(self, links: Sequence[Link]) -> list[Action]:
         """These links with their documents as they are now: a few requests for all of them."""
         docs = self._whole([link.name for link in links if link.name])
-        lost = [str(link.remote) for link in links if link.remote and str(link.name) not in docs]
+        lost = [str(link.remote) for link in links if link.remote and _very(link, docs) is None]
         found = self._by_ids(lost)
-        pairs = [Pair(link, docs.get(str(link.name))) for link in links]
+        pairs = [Pair(link, _very(link, docs)) for link in links]
         for pair in pairs:
             if pair.doc is None:
                 pair.adopted = found.get(str(pair.link.remote))
@@ -148,12 +148,15 @@ class Settler:
         """What the filters do not choose, such as drafts, takes from the record and gives nothing."""
         docs = {str(doc["name"]): doc for pair in pairs if (doc := pair.doc or pair.adopted)}
         if not self._side.filters or not docs or not self._ways & PUSH:
+            for pair in pairs:
+                pair.member = True if not self._side.filters else None
             return
         where = [["name", "in", list(docs)], *self._side.filters]
         chosen = {str(row["name"]) for row in self._site.get_list(self._doctype.name, ["name"], where)}
         for pair in pairs:
             doc = pair.doc or pair.adopted or {}
-            pair.member = doc.get("docstatus") == 2 or str(doc.get("name")) in chosen
+            if doc:
+                pair.member = doc.get("docstatus") == 2 or str(doc["name"]) in chosen
 
     def settle(self, actions: Iterable[Action]) -> Iterable[Outcome]:
         return self._run.each(self._settled, [a.pair for a in actions if isinstance(a, Visit) and a.pair])
@@ -189,7 +192,7 @@ class Settler:
         link = pair.link
         pair.record, pair.fresh, pair.doc, pair.adopted, link.etag = None, False, None, None, ""
         if link.name:
-            pair.doc = self._whole([link.name]).get(link.name)
+            pair.doc = _very(link, self._whole([link.name]))
         elif link.remote:
             pair.adopted = self._by_ids([link.remote]).get(link.remote)
 
@@ -217,7 +220,7 @@ class Settler:
         if self._api.record.read is None:
             return False
         guarded = link.base is not None and link.etag and self._api.record.if_match and not self._replaces
-        return not (guarded and link.status == Status.LINKED and link.todo & PULL == 0)
+        return not (guarded and link.status == Status.LINKED and link.todo & (PULL | PULL << OWED) == 0)
 
     @property
     def _replaces(self) -> bool:
@@ -233,13 +236,27 @@ class Settler:
     def _adopt(self, pair: Pair, doc: dict[str, Any]) -> None:
         """`doc` is this record's document. A link that waits for the same document's record becomes one with it."""
         link = pair.link
-        other = self._links.of_names([str(doc["name"])]).get(str(doc["name"]))
-        if other is not None and other.id != link.id:
+        other = self._holder(link, doc)
+        if other is not None:
             if other.remote not in (None, link.remote):
                 raise Held(f"{doc['name']} is the twin of record {other.remote} already, so not of {link.remote}")
-            if not self._run.dry_run:
-                self._links.drop(other)
-        link.name, pair.doc = str(doc["name"]), doc
+            self._links.drop(other)
+        self._name(pair, doc)
+
+    def _name(self, pair: Pair, doc: dict[str, Any]) -> None:
+        """`doc` is this link's document from now on."""
+        pair.doc, pair.link.name, pair.link.creation = doc, str(doc["name"]), str(doc["creation"])
+
+    def _holder(self, link: Link, doc: Mapping[str, Any]) -> Link | None:
+        """Another link of this document. One of an earlier document of its name gives the name up."""
+        other = self._links.of_names([str(doc["name"])]).get(str(doc["name"]))
+        if other is None or other.id == link.id:
+            return None
+        if other.creation in ("", str(doc["creation"])):
+            return other
+        give_up_name(other)
+        self._links.save([other])
+        return None
 
     # Agreeing
 
@@ -269,12 +286,13 @@ class Settler:
             self._write_remote(pair, to_remote)
         left = [*(merge.to_site.paths if not to_site else ()), *(merge.to_remote.paths if not to_remote else ())]
         self._agree(pair, left)
-        owed = (PULL if merge.to_site and not to_site else 0) | (
-            PUSH if merge.to_remote and not to_remote and pair.member else 0
-        )
+        owed = PULL if merge.to_site and not to_site else 0
+        owed |= PUSH if merge.to_remote and not to_remote and pair.member is not False else 0
         if not what and left:
             what_left = f"not told yet: {', '.join(sorted(left))}"
-            return self._done(pair, "keep", what_left if pair.member else f"{what_left}; left out by the filters", owed)
+            return self._done(
+                pair, "keep", what_left if pair.member is not False else f"{what_left}; left out by the filters", owed
+            )
         return self._done(pair, "update" if what else "keep", what or "both hold the same", owed)
 
     def _winner(self, pair: Pair) -> Side | None:
@@ -403,7 +421,8 @@ class Settler:
                 raise
             pair.adopted = twin  # an earlier request of ours that was heard late
             return self._decide(pair)
-        link.name, pair.doc = str(made["name"]), made
+        self._holder(link, made)
+        self._name(pair, made)
         link.base = base_of(agreed := self._fields.of_remote(record.body), agreed)
         self._links.save([link])
         if self._side.submit and made.get("docstatus") == 0:
@@ -429,7 +448,7 @@ class Settler:
             return self._noted(pair, "keep", Result.KEPT, "has no record, and none is to be made", status=Status.NEW)
         if doc.get("docstatus") == 2 and link.status != Status.CREATING:
             return self._ended(pair, "cancelled before it got a record")
-        if not pair.member and link.status != Status.CREATING:
+        if pair.member is False and link.status != Status.CREATING:
             return self._noted(pair, "keep", Result.KEPT, "left out by the filters", status=Status.NEW)
         payload = self._fields.new_record(doc)
         if self._run.dry_run:
@@ -534,7 +553,9 @@ class Settler:
         )
 
     def _edited(self, flat: Flat, held: Mapping[str, str]) -> bool:
-        return any(digest(text) != held.get(path) for path, text in flat.items())
+        """Somebody changed what goes both ways since both sides agreed."""
+        flow = self._fields.flow
+        return any(digest(text) != held.get(path) for path, text in flat.items() if flow(path) == "both")
 
     def _survivor(self, pair: Pair, why: str) -> Outcome:
         return self._noted(pair, "delete", Result.FAILED, why, "Conflict", status=Status.CONFLICT)
@@ -573,12 +594,18 @@ class Settler:
                status: str = "", owed: int = 0) -> Outcome:  # fmt: skip
         link = pair.link
         link.status = status or link.status
-        link.todo, link.why, link.run = owed, why, self._run.id
+        link.todo, link.why, link.run = owed << OWED, why, self._run.id
         if link.status in (Status.LINKED, Status.ENDED):
             link.record = None
         self._links.save([link])
         action = Action(verb, self._doctype.name, link.name or f"record {link.remote}", why)
         return Outcome(action, result, why, error, who or ("document owner" if error else ""))
+
+
+def _very(link: Link, docs: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """The link's document, unless another one has its name now."""
+    doc = docs.get(str(link.name))
+    return doc if doc and link.creation in ("", str(doc["creation"])) else None
 
 
 def _worded(to_site: Changes, to_remote: Changes) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, or_, select, update
 
-from daemon.core.links import OPEN, Link, Status
+from daemon.core.links import OPEN, OWED, PULL, PUSH, Link, Status
 from daemon.state.schema import links
 from daemon.state.store import State
 
@@ -58,7 +58,7 @@ class Links:
         return self._count(_waiting(todo, now))
 
     def count_changed(self) -> int:
-        return self._count(and_(links.c.status == Status.LINKED, links.c.todo != 0))
+        return self._count(and_(links.c.status == Status.LINKED, links.c.todo.bitwise_and(PULL | PUSH) != 0))
 
     def in_status(self, *statuses: str) -> Iterator[list[Link]]:
         return self._pages(links.c.status.in_(statuses))
@@ -113,5 +113,7 @@ class Links:
 
 
 def _waiting(todo: int, now: datetime) -> ColumnElement[bool]:
-    asked = and_(links.c.todo.bitwise_and(todo) != 0, links.c.status.in_([*OPEN, Status.CONFLICT, Status.HELD]))
+    asked = and_(
+        links.c.todo.bitwise_and(todo | todo << OWED) != 0, links.c.status.in_([*OPEN, Status.CONFLICT, Status.HELD])
+    )
     return or_(and_(asked, links.c.status != Status.FAILED), and_(links.c.status == Status.FAILED, links.c.due <= now))

@@ -41,10 +41,10 @@ Step = Callable[[Connection], None]
 def _with_links(connection: Connection) -> None:
     connection.exec_driver_sql(
         "CREATE TABLE links (id INTEGER NOT NULL PRIMARY KEY, sync VARCHAR(200) NOT NULL, name VARCHAR(400), "
-        "remote VARCHAR(400), status VARCHAR(20) NOT NULL, todo INTEGER NOT NULL, base TEXT, "
-        "stamp VARCHAR(32) NOT NULL, remote_stamp VARCHAR(40) NOT NULL, etag VARCHAR(400) NOT NULL, record TEXT, "
-        "key VARCHAR(64) NOT NULL, asked VARCHAR(32), tries INTEGER NOT NULL, due VARCHAR(32), why TEXT NOT NULL, "
-        "run VARCHAR(64) NOT NULL, detail TEXT NOT NULL, seen_site VARCHAR(64) NOT NULL, "
+        "creation VARCHAR(32) NOT NULL, remote VARCHAR(400), status VARCHAR(20) NOT NULL, todo INTEGER NOT NULL, "
+        "base TEXT, stamp VARCHAR(32) NOT NULL, remote_stamp VARCHAR(40) NOT NULL, etag VARCHAR(400) NOT NULL, "
+        "record TEXT, key VARCHAR(64) NOT NULL, asked VARCHAR(32), tries INTEGER NOT NULL, due VARCHAR(32), "
+        "why TEXT NOT NULL, run VARCHAR(64) NOT NULL, detail TEXT NOT NULL, seen_site VARCHAR(64) NOT NULL, "
         "seen_remote VARCHAR(64) NOT NULL)"
     )
     connection.exec_driver_sql("CREATE UNIQUE INDEX links_by_name ON links (sync, name)")
@@ -148,6 +148,7 @@ links = Table(
     Column("id", Integer, primary_key=True),
     Column("sync", String(200), nullable=False),
     Column("name", String(400)),
+    Column("creation", String(32), nullable=False),
     Column("remote", String(400)),
     Column("status", String(20), nullable=False),
     Column("todo", Integer, nullable=False),

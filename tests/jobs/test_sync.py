@@ -526,7 +526,7 @@ def test_a_record_that_the_site_refuses_fails_alone(shop) -> None:
     while shop.link(bad).status == Status.FAILED:
         link = shop.link(bad)
         seen.append((link.due - shop.daemon.clock.now()).total_seconds())
-        assert shop.run()["counts"] == {}
+        assert "failed" not in shop.run()["counts"]
         link.due = shop.daemon.clock.now()
         shop.links.save([link])
         shop.run()

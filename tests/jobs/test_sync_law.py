@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -32,7 +33,7 @@ NOTES = st.sampled_from(["", "one", "two", "three"])
 QTY = st.integers(1, 4)
 FAULTS = st.sampled_from([
     ("api", "lose_reply", "POST"), ("api", "cut", "POST"), ("api", "lose_reply", "PATCH"), ("api", "cut", "PATCH"),
-    ("api", "lose_reply", "DELETE"), ("api", "status", "*"), ("api", "drift", "GET"), ("site", "lose_reply", "POST"),
+    ("api", "lose_reply", "DELETE"), ("api", "status", "*"), ("site", "lose_reply", "POST"),
     ("site", "cut", "POST"), ("site", "lose_reply", "PUT"), ("site", "cut", "PUT"), ("site", "deadlock", "*"),
     ("site", "status", "*"), ("site", "lose_reply", "DELETE"),
 ])  # fmt: skip
@@ -45,7 +46,9 @@ class Syncing(RuleBasedStateMachine):
         super().__init__()
         self.stack = ExitStack()
         self.folder = Path(tempfile.mkdtemp())
-        self.numbers = 0
+        self.edits = 0
+        self.notes: dict[str, tuple[int, str]] = {}
+        """Document (the first of its amendments) or order → (number of the edit, note) that a person wrote last."""
 
     @initialize(skew=st.sampled_from(SKEWS), tombstones=st.booleans(), put=st.booleans())
     def begin(self, skew: timedelta, tombstones: bool, put: bool) -> None:
@@ -61,7 +64,7 @@ class Syncing(RuleBasedStateMachine):
         self.shop = Shop(sandbox, api, self.started(sandbox, api))
 
     def started(self, sandbox: Sandbox, api: Orders) -> Daemon:
-        return Daemon(sandbox, self.folder, self.jobs, environ={"TOKEN": api.token})
+        return Daemon(sandbox, self.folder, self.jobs, environ={"TOKEN": api.token}, concurrency=1)
 
     # What people do
 
@@ -71,9 +74,20 @@ class Syncing(RuleBasedStateMachine):
     def some(self, names: list[str], number: int) -> str:
         return names[number % len(names)]
 
+    def wrote(self, key: str, note: str) -> None:
+        self.edits += 1
+        self.notes[key] = self.edits, note
+
+    def root(self, name: str) -> str:
+        """The first document of a chain of amendments."""
+        while before := self.shop.sandbox.rows("Sales Order", {"name": name}, ["amended_from"])[0]["amended_from"]:
+            name = before
+        return name
+
     @rule(customer=CUSTOMERS, qty=QTY, submit=st.booleans())
     def order_here(self, customer: str, qty: int, submit: bool) -> None:
-        self.shop.order(customer=customer, submit=submit, items=[{"item_code": "A", "qty": qty, "rate": 5}])
+        items = [{"item_code": "A", "qty": qty, "rate": 5}]
+        self.wrote(self.shop.order(customer=customer, submit=submit, items=items), "")
 
     @rule(customer=CUSTOMERS, qty=QTY)
     def order_there(self, customer: str, qty: int) -> None:
@@ -82,7 +96,9 @@ class Syncing(RuleBasedStateMachine):
     @precondition(lambda self: self.documents(docstatus=1))
     @rule(number=st.integers(0), note=NOTES)
     def edit_here(self, number: int, note: str) -> None:
-        self.shop.edit(self.some(self.documents(docstatus=1), number), po_no=note)
+        name = self.some(self.documents(docstatus=1), number)
+        self.shop.edit(name, po_no=note)
+        self.wrote(self.root(name), note)
 
     @precondition(lambda self: self.documents(docstatus=0))
     @rule(number=st.integers(0), qty=QTY, code=st.sampled_from("ABC"))
@@ -110,11 +126,14 @@ class Syncing(RuleBasedStateMachine):
         self.shop.edit(name, docstatus=2)
         if amend:
             self.shop.order(amended_from=name, customer=customer, items=[{"item_code": "C", "qty": qty, "rate": 2}])
+            self.wrote(self.root(name), "")
 
     @precondition(lambda self: self.shop.api.orders)
     @rule(number=st.integers(0), note=NOTES, status=st.sampled_from(["new", "paid", "shipped"]))
     def edit_there(self, number: int, note: str, status: str) -> None:
-        self.shop.api.edit(self.some(sorted(self.shop.api.orders), number), note=note, status=status)
+        id_ = self.some(sorted(self.shop.api.orders), number)
+        self.shop.api.edit(id_, note=note, status=status)
+        self.wrote(id_, note)
 
     @precondition(lambda self: self.shop.api.orders)
     @rule(number=st.integers(0), qty=QTY)
@@ -139,24 +158,49 @@ class Syncing(RuleBasedStateMachine):
     def run(self, direction: str) -> None:
         self.shop.run(direction)
 
-    @rule(direction=st.sampled_from(["pull", "push", "both"]), after=st.integers(0, 25))
-    def run_and_be_killed(self, direction: str, after: int) -> None:
-        """Between any two effects: at any request, and at any write of the state."""
+    def watched(self, direction: str, watch: Callable[[bool], None]) -> None:
+        """A run, each of whose requests is told before it is sent and once it is answered: whether it writes."""
+        app = self.shop.daemon.app
+        open_site, open_remote = app.runner.open_site, app.runner.open_remote
+        app.runner.open_site = lambda *a: _watched(open_site(*a), watch)
+        app.runner.open_remote = lambda *a: _watched(open_remote(*a), watch)
+        try:
+            self.shop.run(direction)
+        finally:
+            app.runner.open_site, app.runner.open_remote = open_site, open_remote
+
+    @rule(direction=st.sampled_from(["pull", "push", "both"]), after=st.integers(0, 8), writes=st.booleans())
+    def run_and_be_killed(self, direction: str, after: int, writes: bool) -> None:
+        """Before or after any request; half of the time any that writes."""
         left = [after]
 
-        def count(*_: Any) -> None:
-            left[0] -= 1
+        def count(writing: bool) -> None:
+            left[0] -= writing or not writes
             if left[0] < 0:
                 raise Killed
 
-        app = self.shop.daemon.app
-        open_site, open_remote = app.runner.open_site, app.runner.open_remote
-        app.runner.open_site = lambda *a: _counting(open_site(*a), count)
-        app.runner.open_remote = lambda *a: _counting(open_remote(*a), count)
         with suppress(Killed):
-            self.shop.run(direction)
-        app.close()
+            self.watched(direction, count)
+        self.shop.daemon.app.close()
         self.shop.daemon = self.started(self.shop.sandbox, self.shop.api)
+
+    @precondition(lambda self: self.documents(docstatus=1))
+    @rule(direction=st.sampled_from(["pull", "push", "both"]), after=st.integers(0, 4), number=st.integers(0),
+          note=NOTES, here=st.booleans())  # fmt: skip
+    def edit_during_a_run(self, direction: str, after: int, number: int, note: str, here: bool) -> None:
+        """Just before or after the daemon writes something."""
+        left = [after]
+
+        def count(writing: bool) -> None:
+            left[0] -= writing
+            if left[0] < 0:
+                left[0] = 10**9
+                if here:
+                    self.edit_here(number, note)
+                elif self.shop.api.orders:
+                    self.edit_there(number, note, "paid")
+
+        self.watched(direction, count)
 
     # The law
 
@@ -192,6 +236,8 @@ class Syncing(RuleBasedStateMachine):
         links = [link for page in shop.links.in_status(*Status) for link in page]
         names, ids = [one.name for one in links if one.name], [one.remote for one in links if one.remote]
         assert len(set(names)) == len(names) and len(set(ids)) == len(ids)
+        roots = [self.root(order["order_id"]) for order in shop.api.orders.values() if order["order_id"]]
+        assert len(set(roots)) == len(roots), "an amendment got a record of its own"
         numbers = [order["order_id"] for order in shop.api.orders.values() if order["order_id"]]
         assert len(set(numbers)) == len(numbers)
         known = {one.remote for one in links}
@@ -214,20 +260,23 @@ class Syncing(RuleBasedStateMachine):
                 assert site.get("custom_external_status") == remote.get("custom_external_status")
                 if doc["docstatus"] == 1:
                     assert site == remote, (link, site, remote)
+                last = max(self.notes.get(self.root(link.name), (0, "")), self.notes.get(link.remote, (0, "")))
+                if doc["docstatus"] != 2:
+                    assert (doc.get("po_no") or "") == last[1], "an edit was lost"
 
 
-def _counting(port: Any, count: Any) -> Any:
-    """`port`, whose every request may be its last."""
-    transport = port.transport
-    send = transport.send
+def _watched(port: Any, watch: Callable[[bool], None]) -> Any:
+    """`port`, each of whose requests is told."""
+    send = port.transport.send
 
-    def counted(*args: Any, **more: Any) -> Any:
-        count()
-        answer = send(*args, **more)
-        count()
+    def told(first: Any, *args: Any, **more: Any) -> Any:
+        writing = getattr(first, "method", first) != "GET" and "get_list" not in str(args)
+        watch(writing)
+        answer = send(first, *args, **more)
+        watch(writing)
         return answer
 
-    transport.send = counted
+    port.transport.send = told
     return port
 
 
@@ -237,5 +286,5 @@ TestSyncing.settings = settings(
     stateful_step_count=int(__import__("os").environ.get("STEPS", "15")),
     deadline=None,
     suppress_health_check=list(HealthCheck),
-    phases=[Phase.generate],
+    phases=[Phase.generate, Phase.shrink],
 )

@@ -100,6 +100,7 @@ def test_the_tables_of_version_2_are_what_they_were() -> None:
             "id",
             "sync",
             "name",
+            "creation",
             "remote",
             "status",
             "todo",
