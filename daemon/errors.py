@@ -76,6 +76,12 @@ class OutputError(DaemonError):
     action = "Check the file, its owner and the free space of its disk, and run the command again."
 
 
+class TemplateProblem(DaemonError):
+    """A template of a mail cannot be used, or does not end; nothing was sent of it."""
+
+    action = "Mend the template; `frappe-daemon digest JOB --preview out.html` shows what it makes."
+
+
 class FileProblem(DaemonError):
     """A table file cannot be read as it is. `line` is the file's own line or row, 0 where the whole file is meant;
     `column` is a header or a column letter, "" where the whole line is."""

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from zoneinfo import ZoneInfo
 
 from daemon.core.doctype import DocType
+from daemon.core.letter import Letter
 from daemon.core.plan import Action, Census, Guard, Outcome, Result, Tally
 from daemon.errors import SiteError
 
@@ -75,6 +77,14 @@ class LogSettingsPort(Protocol):
     def run(self, job: Any, *, pause: Callable[[float], None], polls: int) -> str: ...
 
 
+class MailPort(Protocol):
+    """Mail through the site's own account; daemon.site.mail says more. Send letters by daemon.jobs._post alone."""
+
+    def send(self, letter: Letter) -> str: ...
+    def find(self, mark: str, since: datetime) -> str | None: ...
+    def standing(self, names: Sequence[str]) -> dict[str, str] | None: ...
+
+
 class SitePort(Protocol):
     """What kinds may ask of the site; daemon.site.client says more."""
 
@@ -82,6 +92,10 @@ class SitePort(Protocol):
     def dialect(self) -> DialectPort: ...
     @property
     def log_settings(self) -> LogSettingsPort: ...
+    @property
+    def mail(self) -> MailPort: ...
+    @property
+    def zone(self) -> ZoneInfo: ...
 
     url: str
 
@@ -142,8 +156,16 @@ class JournalPort(Protocol):
         """All values under keys that begin with `prefix`."""
         ...
 
+    def pick(self, keys: Sequence[str]) -> dict[str, Any]:
+        """The values under these very keys, some hundreds at the most, as far as there are any."""
+        ...
+
     def write(self, changes: Mapping[str, Any]) -> None:
         """JSON values under their keys, None to forget: on the disk, all or nothing, when this returns."""
+        ...
+
+    def forget(self, prefix: str, before: str) -> int:
+        """Forget what is under keys that begin with `prefix` and sort before `prefix` + `before`; how many it was."""
         ...
 
 

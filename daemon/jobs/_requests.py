@@ -31,6 +31,7 @@ from typing import Any, cast
 
 from daemon.core.columns import Layout
 from daemon.core.kind import JournalPort, Part, Provision, Run
+from daemon.core.letter import Letter
 from daemon.core.plan import Action, Census, Outcome
 from daemon.errors import (
     AlreadyRunning,
@@ -505,10 +506,8 @@ class RequestPart(FilePart):
         address = str((rows[0].get("email") if rows else "") or owner)
         if "@" not in address:
             raise Invalid(f"{owner} has no e-mail address")
-        facts = {"recipients": address, "subject": self._subject, "content": self._message, "send_email": 1}
-        self._site.post_api(
-            "frappe.core.doctype.communication.email.make", {**facts, "doctype": REQUESTS, "name": self._name}
-        )
+        letter = Letter(address, self._subject, self._message, self._entry["run"], (REQUESTS, self._name))
+        self._site.mail.send(letter)
 
     @property
     def _subject(self) -> str:

@@ -250,6 +250,12 @@ API Request Log | Core
 Prepared Report | Core
   + System Manager: all
   report_name:Data; status:Data
+Email Unsubscribe | Email
+  + System Manager: all
+  email:Data !reqd; reference_doctype:Link[DocType]; reference_name:Data; global_unsubscribe:Check
+Email Account | Email | autoname=field:email_account_name
+  + System Manager: all
+  email_account_name:Data; email_id:Data; enable_outgoing:Check; default_outgoing:Check; enable_incoming:Check
 Notification Log | Desk
   + All: read
   subject:Text; for_user:Link[User]; type:Data; email_content:Text Editor; document_type:Data; document_name:Data
@@ -301,6 +307,7 @@ ToDo | Desk
   allocated_to:Link[User]; date:Date; color:Color; reference_type:Data; reference_name:Data; assigned_by:Link[User]
 Communication | Core
   + System Manager: read write create delete report email
+  + All: read delete email if_owner
   subject:Small Text !reqd; content:Text Editor; communication_medium:Data; communication_type:Data
   sent_or_received:Data; recipients:Code; cc:Code; bcc:Code; sender:Data; status:Data; reference_doctype:Data
   reference_name:Data; delivery_status:Data

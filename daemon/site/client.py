@@ -23,6 +23,7 @@ from daemon.site.bulk import Each, present, remove
 from daemon.site.clock import SiteClock
 from daemon.site.dialect import Dialect
 from daemon.site.logs import LogSettings
+from daemon.site.mail import Mail
 from daemon.site.paging import Filters, columns_of, conditions, pages
 from daemon.site.replies import plain, value_of
 from daemon.site.transport import Safety, Transport, encode, quoted
@@ -336,6 +337,16 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
     def log_settings(self) -> LogSettings:
         """Server-side retention."""
         return LogSettings(self)
+
+    @property
+    def mail(self) -> Mail:
+        """Mail through the site's outgoing account."""
+        return Mail(self)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The site's time zone."""
+        return self.clock.zone
 
     def remove(
         self, doctype: str, names: Sequence[str | int], where: Sequence[Sequence[Any]], each: Each

@@ -6,7 +6,7 @@ Every method is one transaction and may be called from any thread. What goes wro
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -250,6 +250,18 @@ class State:
         query = select(memory.c.key, memory.c.value).where(memory.c.job == job, memory.c.key.between(prefix, beyond))
         with self._reading() as connection:
             return {row.key: row.value for row in connection.execute(query.order_by(memory.c.key))}
+
+    def recall_some(self, job: str, keys: Sequence[str]) -> dict[str, Any]:
+        """What `job` remembered under these keys."""
+        query = select(memory.c.key, memory.c.value).where(memory.c.job == job, memory.c.key.in_(list(keys)))
+        with self._reading() as connection:
+            return {row.key: row.value for row in connection.execute(query)}
+
+    def forget_between(self, job: str, first: str, beyond: str) -> int:
+        """Forget all that `job` remembered under keys from `first` to before `beyond`; how many it was."""
+        keys = and_(memory.c.job == job, memory.c.key >= first, memory.c.key < beyond)
+        with self._writing() as connection:
+            return connection.execute(delete(memory).where(keys)).rowcount
 
     def remember_all(self, job: str, changes: Mapping[str, Any]) -> None:
         """Keep these values under their keys, and forget those that are None: all of it or, after a crash, nothing."""
