@@ -115,9 +115,11 @@ class App:
 
     @cached_property
     def runner(self) -> Runner:
+        named = self.config.schedule.time_zone
         return Runner(
-            self.state, self.clock, self.stop, self.open_site, self.config.site.concurrency, self.log, self.redact
-        )
+            self.state, self.clock, self.stop, self.open_site, self.config.site.concurrency, self.log, self.redact,
+            ZoneInfo(named) if named else None,
+        )  # fmt: skip
 
     def job(self, name: str) -> Job:
         """Raises UsageError where the configuration has no such job."""

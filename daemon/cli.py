@@ -190,6 +190,36 @@ def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
 
 
 @cli.command()
+def digest(
+    job: Annotated[str, typer.Argument(help="A job of the kind digest.")],
+    config: ConfigOption = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="Write one letter to this file, as HTML, and send nothing.")
+    ] = None,
+    for_user: Annotated[str, typer.Option("--for", help="Whose letter; else the first reader's.")] = "",
+    send_to: Annotated[
+        str, typer.Option("--send-to", help="Send the digest to this user or address, and to nobody else.")
+    ] = "",
+    as_json: JsonOption = False,
+    log_format: FormatOption = None,
+) -> None:
+    """Look at a digest before its readers do: as a file, or as a mail to yourself."""
+    from dataclasses import replace
+
+    from daemon.errors import UsageError
+    from daemon.jobs.digest import Settings, Wish
+
+    if bool(preview) == bool(send_to) or (send_to and for_user):
+        raise UsageError("say --preview FILE [--for USER], or --send-to USER; `once` sends the digest to its readers")
+    with _app(config, log_format) as app:
+        found = app.job(job)
+    if not isinstance(found.settings, Settings):
+        raise UsageError(f"{job} is a job of the kind {found.settings.kind}, not a digest")
+    settings = found.settings.wishing(Wish(preview and preview.absolute(), for_user, send_to))
+    _run_once(replace(found, settings=settings), config, preview is not None, None, as_json, log_format)
+
+
+@cli.command()
 def check(
     config: ConfigOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Look at the configuration alone.")] = False,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo
@@ -42,6 +42,9 @@ class Need:
     """A second way, taken where the rights for this one are missing."""
     by_setup: bool = False
     """`frappe-daemon setup` makes the DocType."""
+    mail: bool = False
+    """Mail is sent: the site must have an account for it, and show us afterwards what it sent. Says nothing of a
+    DocType beyond that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class DialectPort(Protocol):
 
     @property
     def desk(self) -> str: ...
+    def aggregate(self, function: str, field: str, alias: str) -> str | dict[str, str]: ...
     @property
     def log_settings_field(self) -> str: ...
     @property
@@ -115,6 +119,9 @@ class SitePort(Protocol):
         limit_start: int = 0,
         limit_page_length: int = 0,
         order_by: str | None = None,
+        *,
+        group_by: str | None = None,
+        parent: str | None = None,
     ) -> list[dict[str, Any]]: ...
     def download(self, file_url: str, path: Path, *, largest: int) -> None: ...
     def attach(self, path: Path, doctype: str, name: str, *, file_name: str) -> str: ...
@@ -181,6 +188,11 @@ class Run(Protocol):
 
     @property
     def site(self) -> SitePort: ...
+
+    def slots(self, within: timedelta) -> list[datetime]:
+        """The slots that this run stands for, the latest last, without those that are longer ago than `within`. Several
+        where some were missed. A run by hand stands for the latest slot that has been, however long ago."""
+        ...
 
     def now(self) -> datetime:
         """The moment, aware."""

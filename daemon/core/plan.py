@@ -114,6 +114,9 @@ class Tally:
     """Why the guard refused this part; then nothing of it was done."""
     error: Exception | None = None
     """What ended this part before its end."""
+    again: bool = False
+    """Some of it failed in a way that may pass: a job with patience (JobSettings.patience) tries again before its next
+    slot."""
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome, and keep it as a sample where a person will want to look at it."""

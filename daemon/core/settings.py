@@ -218,3 +218,8 @@ class JobSettings(Model):
     """Slots missed while the daemon was down are made up for by one run."""
     report_errors_to_site: bool = False
     """Write the errors of a run to the site's Error Log too."""
+
+    @property
+    def patience(self) -> timedelta:
+        """For how long after its slot a run that failed is tried again; else the next slot is the next try."""
+        return timedelta(0)

@@ -55,6 +55,8 @@ class Fate:
     who: str = ""
     name: str = ""
     """Of the Communication."""
+    passing: bool = False
+    """A later run may do better."""
 
 
 @dataclass(slots=True)
@@ -101,8 +103,13 @@ class Post:
         `deliver`. Raises what would be the same for every letter: no outgoing account, no site, a stop."""
         entries = self.known([letter.mark for letter in letters])
         fresh: list[_Try] = []
+        held = {one.letter.mark for one in (*self._open, *self._again)}
         for letter in letters:
             entry = entries.get(letter.mark)
+            if letter.mark in held:
+                yield Fate(letter, Result.KEPT, "handed over twice")
+                continue
+            held.add(letter.mark)
             if entry is None:
                 fresh.append(_Try(letter))
             elif entry["state"] == SENDING:  # by a run that ended before its reply came, not before our start
@@ -136,7 +143,7 @@ class Post:
                 again.append(one)
             else:
                 why = "its replies were lost, and the site has not shown it yet; the next run looks again"
-                yield Fate(one.letter, Result.UNCERTAIN, why, "OutcomeUnknown", "nobody")
+                yield Fate(one.letter, Result.UNCERTAIN, why, "OutcomeUnknown", "nobody", passing=True)
         yield from self._confirmed(there)
 
     def _find(self, one: _Try) -> str:
@@ -163,7 +170,8 @@ class Post:
             elif isinstance(one.error, ServerBug) and one.times < ROUNDS:
                 self._again.append(one)
             elif isinstance(one.error, OURS_ALONE):
-                yield Fate(one.letter, Result.FAILED, str(one.error), one.error.kind, one.error.who)
+                passing = isinstance(one.error, ServerBug)
+                yield Fate(one.letter, Result.FAILED, str(one.error), one.error.kind, one.error.who, passing=passing)
             else:
                 ended = one.error
         yield from self._confirmed(done)

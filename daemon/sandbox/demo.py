@@ -88,6 +88,10 @@ def fill(sandbox: Sandbox) -> None:
     sandbox.seed("Email Queue", _mails(rng, now))
     sandbox.seed("Version", _versions(rng, now, orders))
     sandbox.seed("Scheduled Job Log", _job_logs(sandbox, rng, now))
+    rng = random.Random(21)
+    sandbox.seed("Sales Invoice", list(_invoices(rng, now)))
+    for number, name in enumerate(CUSTOMERS):
+        sandbox.set("Customer", name, creation=(now - timedelta(days=2.5 + 4 * number)).isoformat(" ", "microseconds"))
 
 
 def _ago(rng: random.Random, now: datetime, days: float = DAYS) -> str:
@@ -102,14 +106,30 @@ def _orders(rng: random.Random, now: datetime) -> Iterator[Doc]:
         yield {
             "name": f"SAL-ORD-{creation[:4]}-{number:05d}", "creation": creation, "docstatus": 1, "customer": customer,
             "customer_name": customer, "transaction_date": creation[:10], "company": "Bench & Co", "currency": "USD",
-            "items": items, "total": total, "grand_total": total, "status": "To Deliver and Bill",
+            "items": items, "total": total, "grand_total": total, "base_grand_total": total,
+            "status": "To Deliver and Bill",
+        }  # fmt: skip
+
+
+def _invoices(rng: random.Random, now: datetime) -> Iterator[Doc]:
+    """Two in three working days; the good sellers sell better."""
+    weights = [len(ITEMS) - number for number in range(len(ITEMS))]
+    for number in range(1, 401):
+        creation, customer = _ago(rng, now), rng.choice(CUSTOMERS)
+        items = [_row(rng, item) for item in dict.fromkeys(rng.choices(ITEMS, weights, k=rng.randint(1, 4)))]
+        total = round(sum(row["amount"] for row in items), 2)
+        yield {
+            "name": f"ACC-SINV-{creation[:4]}-{number:05d}", "creation": creation, "docstatus": 1, "items": items,
+            "customer": customer, "customer_name": customer, "posting_date": creation[:10], "company": "Bench & Co",
+            "currency": "USD", "total": total, "grand_total": total, "base_grand_total": total, "status": "Unpaid",
         }  # fmt: skip
 
 
 def _row(rng: random.Random, item: str) -> Doc:
     quantity, rate = rng.randint(1, 20), rng.randint(200, 9000) / 100
     facts = {"item_code": item, "item_name": item, "qty": float(quantity), "rate": rate}
-    return facts | {"amount": round(quantity * rate, 2)}
+    amount = round(quantity * rate, 2)
+    return facts | {"amount": amount, "base_amount": amount}
 
 
 def _issues(rng: random.Random, now: datetime) -> Iterator[Doc]:
