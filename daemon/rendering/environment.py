@@ -138,8 +138,8 @@ def bar(share: Any, colour: str = "#3b7dd8") -> Markup:
     if not part or not re.fullmatch(r"#[0-9a-fA-F]{3,8}|[a-zA-Z]+", colour):
         return Markup("")
     style = (
-        f"display:inline-block;width:{max(part * 100, 1):.0f}%;height:6px;background-color:{colour};border-radius:3px;"
-        "font-size:6px;line-height:6px;white-space:nowrap;overflow:hidden;vertical-align:top"
+        f"display:block;width:{max(part * 100, 1):.0f}%;height:6px;margin-top:4px;background-color:{colour};"
+        "border-radius:3px;font-size:6px;line-height:6px;white-space:nowrap;overflow:hidden"
     )
     blanks = " " * max(1, round(part * BARS))
     return Markup('<span style="{}">{}</span>').format(style, blanks)

@@ -14,7 +14,7 @@ from typing import Any
 from babel import Locale, UnknownLocaleError, dates, numbers
 
 FALLBACK = "en"
-EXACT = 18
+EXACT = 15
 """Digits before the point up to which a number is written out; a longer one, which nobody reads, is rounded to
 its power of ten."""
 
