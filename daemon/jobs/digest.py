@@ -434,7 +434,7 @@ class DigestPart(Part):
                     raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
                 self._previewed = True
                 self.tally.note(f"{path}: {made.subject!r}, as {person.email} would get it; nothing was sent")
-                yield Outcome(action, Result.PLANNED, "its letter was written to a file")
+                yield Outcome(action, Result.PLANNED, "letter written to a file")
 
     def close(self) -> None:
         self._renderer.close()
