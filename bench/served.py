@@ -185,6 +185,13 @@ def _fields(doctype: str, n: int) -> dict[str, Any]:
         case "Error Log":
             trace = f"Traceback (most recent call last):\n  File x, line {n}, in y\nValueError: {n}"
             return {"method": f"orders.sync {n % 7}", "error": trace, "seen": 0}
+        case "User":
+            facts = {
+                "email": f"reader{n}@example.com",
+                "full_name": f"Reader {n}",
+                "language": ("en", "de", "ar")[n % 3],
+            }
+            return {**facts, "enabled": 1}
         case _:
             return {}
 

@@ -409,7 +409,8 @@ class Reader:
 def _field_type(doctype: DocType, name: str) -> str:
     """Raises Invalid for a field that is not there."""
     _known(doctype, name)
-    return "Datetime" if name in ("creation", "modified") else doctype.columns[name]
+    found = doctype.field(name)
+    return found.fieldtype if found else "Data"
 
 
 def _known(doctype: DocType, *names: str) -> None:

@@ -254,6 +254,8 @@ class DigestPart(Part):
         if self._figures.empty and settings.empty == "skip" and not settings.wish.preview:
             return self.tally.note("there is nothing to tell, so nothing is sent (empty = skip)")
         for people in self._batches():
+            if self._previewed:
+                return None
             self._people = {person.name: person for person in people}
             why = f"{said(settings.title, 'en')}, {self._period.first} to {self._period.last}"
             yield [Action("send", "User", person.name, why) for person in people]
