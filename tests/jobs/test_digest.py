@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from html import unescape
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from daemon import check, config
+from daemon.cli import main
 from daemon.core.kind import Need
 from daemon.errors import ConfigError
 from daemon.sandbox import Fault, Sandbox
+from daemon.service import Service
 from daemon.site import provision
+from daemon.trigger import SlotTrigger
+from tests.conftest import rules
+from tests.test_crash import KillAt
 
 MONDAY = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 """Nine in the morning in New York; the week before is 16 to 22 November."""
@@ -122,9 +134,6 @@ def received(site: Sandbox) -> dict[str, str]:
 
 
 def text_of(html: str) -> str:
-    import re
-    from html import unescape
-
     return " ".join(unescape(re.sub(r"<!--.*?-->|<[^>]+>", " ", html)).split())
 
 
@@ -445,3 +454,109 @@ def test_no_request_for_each_reader_but_their_mail(site15, daemon):
     queue = sum("Email%20Queue" in path or "Email Queue" in path for _, path, _ in site15.requests)
     users = sum(path.endswith("/User") for _, path, _ in site15.requests)
     assert (queue, users) == (2, 1) and report["requests"] <= 70 + 16
+
+
+@pytest.mark.parametrize(("number", "path"), [(1, "email.make"), (3, "email.make"), (1, "Email"), (1, "User")])
+def test_kill_9_sends_nothing_twice_and_loses_nothing(number, path, site15, daemon, tmp_path):
+    """As a request is under way, which the site still ends: the next run looks for what was being sent."""
+    one = daemon(site15, job("per_minute = 100000"))
+    killer = KillAt(site15, number, path)
+    command = [sys.executable, "-c", AT_MONDAY, "once", "job", "--config", str(one.file)]
+    with subprocess.Popen(
+        command, env=os.environ | one.environ, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as killer.process:
+        pass
+    assert killer.process.returncode == -signal.SIGKILL
+    before = len(site15.outbox)
+    assert one.once()["status"] == "done" and len(received(site15)) == 3
+    assert before < 3 or path == "Email"
+
+
+AT_MONDAY = f"""
+import datetime, sys
+from daemon import app, runner
+class Clock(app.SystemClock):
+    def now(self):
+        return datetime.datetime.fromisoformat({MONDAY.isoformat()!r})
+app.SystemClock = Clock
+runner.LARGEST_SKEW = datetime.timedelta(days=9999)
+from daemon.cli import main
+main(sys.argv[1:])
+"""
+"""The command, on Monday morning."""
+
+
+def test_a_failed_slot_is_woken_up_for_again(site15, daemon, capsys):
+    """By the service, as long as the digest would not be too late; a job without patience waits for its next slot."""
+    site15.site_config["mute_emails"] = "no account"
+    one = daemon(site15, job())
+    slot = MONDAY - timedelta(hours=1)
+    wanted, zone = one.app.job("job"), ZoneInfo("America/New_York")
+    one.app.state.settle_slot("job", slot - timedelta(days=1), wanted.schedule.text)
+    trigger = SlotTrigger(wanted.schedule, zone, job="job", since=slot, jitter=timedelta(0))
+    service = Service(one.app)
+    service._work_off(wanted, trigger, zone)
+    again = service._scheduler.get_job("job again")
+    assert again.trigger.run_date == one.clock.now() + timedelta(minutes=5)
+    assert '"event": "slot.left"' in capsys.readouterr().err and one.app.state.slot("job").slot < slot
+    site15.site_config.clear()
+    service._work_off(*again.args)
+    assert one.app.state.slot("job").slot == slot and len(received(site15)) == 3
+
+
+@pytest.fixture
+def command(site15, daemon, monkeypatch, capsys):
+    """The command `digest`, on Monday morning: (exit code, standard output and error)."""
+    one = daemon(site15, job())
+    for key, value in one.environ.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr("daemon.app.SystemClock.now", lambda self: MONDAY)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["digest", "job", "--config", str(one.file), *arguments])
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out + said.err
+
+    return run
+
+
+def test_a_preview_is_a_file_and_nothing_is_sent(command, site15, tmp_path):
+    """Of the first reader, or of whom one names; and again after all was sent."""
+    site15.set("User", "reader2@example.com", language="de")
+    file = tmp_path / "out.html"
+    code, said = command("--preview", str(file))
+    assert code == 0 and "as reader1@example.com would get it; nothing was sent" in said
+    page = file.read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>") and "$210.30" in page and "Hello Reader 1," in page
+    command("--preview", str(file), "--for", "reader2@example.com")
+    assert "Guten Tag Reader 2," in file.read_text(encoding="utf-8")
+    code, said = command("--preview", str(file), "--for", "nobody")
+    assert code == 1 and "neither a user" in said
+    assert site15.outbox == [] and site15.count("Communication") == 0
+
+
+def test_a_test_mail_goes_to_one_and_spoils_nothing(command, site15, daemon):
+    """As often as it is asked for; the readers still get theirs."""
+    for number in (1, 2):
+        code, said = command("--send-to", "reader1@example.com")
+        assert code == 0, said
+        assert [mail["recipients"] for mail in site15.outbox] == [["reader1@example.com"]] * number
+    assert daemon(site15, job()).once()["counts"] == {"done": 3}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--preview", "x", "--send-to", "y"), ("--send-to", "y", "--for", "z")])
+def test_one_thing_at_a_time(command, arguments):
+    """Else the command says how to use it."""
+    code, said = command(*arguments)
+    assert code == 2 and "--preview FILE [--for USER], or --send-to USER" in said
+
+
+def test_only_digests_can_be_looked_at(site15, daemon_for, monkeypatch, capsys):
+    """Another kind is refused by name."""
+    one = daemon_for(site15, rules('doctype = "ToDo"\nolder_than = "1d"'))
+    for key, value in one.environ.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(SystemExit) as ended:
+        main(["digest", "job", "--config", str(one.file), "--send-to", "a@example.com"])
+    assert ended.value.code == 2 and "of the kind cleanup, not a digest" in capsys.readouterr().err
