@@ -221,7 +221,6 @@ class DigestPart(Part):
 
     def __init__(self, run: Run, settings: Settings, slot: datetime) -> None:
         self._run, self._site, self._settings, self._slot = run, run.site, settings, slot
-        self._span = Span.parse(settings.period)
         self._period, self._before = self._due(settings.period)
         super().__init__(f"{self._period.first} to {self._period.last}")
         self._renderer = Renderer(settings.templates)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -23,6 +25,12 @@ def renderer(tmp_path):
 def rendered(renderer, tmp_path, text: str, **known):
     (tmp_path / "mine.html").write_text(f"<title>{text}</title><body></body>", encoding="utf-8")
     return renderer.render("mine.html", {**KNOWN, **known}).subject
+
+
+def test_the_libraries_are_the_process_own():
+    """Whoever only reads a configuration with a digest in it pays for none of them."""
+    code = "import sys, daemon.jobs.digest; print({'jinja2', 'babel', 'css_inline', 'markupsafe'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_values_arrive_as_they_are(renderer, tmp_path):
