@@ -161,8 +161,9 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
         return [Finding(PROBLEM, need.doctype, f"{need.doctype} {what}", "operator", action)]
     found = []
     for field in dict.fromkeys(need.fields):
-        if field not in meta.columns:
-            what = f"{need.doctype} has no field {field!r}{did_you_mean(field, meta.columns)}"
+        if meta.column(field) is None:
+            known = [*meta.columns, *(f"{table}.{name}" for table in meta.children for name in meta.children[table].columns)]
+            what = f"{need.doctype} has no field {field!r}{did_you_mean(field, known)}"
             found.append(Finding(PROBLEM, need.doctype, what, "operator", "Correct the field's name in the rule."))
     for field in meta.no_dates(need.dates):
         what = f"{need.doctype}.{field} is no date"
