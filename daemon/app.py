@@ -8,7 +8,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,7 @@ from daemon.site.client import Site
 from daemon.site.limiter import Limiter
 from daemon.site.transport import Retry, Timeouts, Transport, tls_context
 from daemon.state import State
+from daemon.state.journal import Journal
 
 IMPATIENT = Retry(attempts=2, total=15, first_wait=0.5, longest_rest=15)
 """For a person who waits at a terminal for the first answer."""
@@ -49,6 +50,25 @@ class SystemClock:
 
     def pause(self, seconds: float) -> None:
         self._stop.wait(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """daemon.core.kind.Inquiry, with the real things behind it."""
+
+    job: str
+    site: Site
+    clock: Clock
+    state: State
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    def journal(self, owner: str) -> Journal:
+        return Journal(self.state, owner)
+
+    def recall(self, key: str) -> Any:
+        return self.state.recall(self.job, key)
 
 
 class App:
@@ -112,6 +132,12 @@ class App:
         """The site, outside of any run."""
         with self.open_site(RunClock(self.clock, self.stop, timedelta(hours=1)), self.log, retry) as site:
             yield site
+
+    @contextmanager
+    def inquiry(self, job: str, retry: Retry | None = None) -> Iterator[Asked]:
+        """What a kind answers questions about `job` with."""
+        with self.site(retry) as site:
+            yield Asked(job, site, self.clock, self.state)
 
     @cached_property
     def runner(self) -> Runner:

@@ -162,8 +162,7 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
     found = []
     for field in dict.fromkeys(need.fields):
         if meta.column(field) is None:
-            known = [*meta.columns, *(f"{table}.{name}" for table in meta.children for name in meta.children[table].columns)]
-            what = f"{need.doctype} has no field {field!r}{did_you_mean(field, known)}"
+            what = f"{need.doctype} has no field {field!r}{did_you_mean(field, meta.paths)}"
             found.append(Finding(PROBLEM, need.doctype, what, "operator", "Correct the field's name in the rule."))
     for field in meta.no_dates(need.dates):
         what = f"{need.doctype}.{field} is no date"
@@ -210,6 +209,9 @@ def _of_rights(site: Site, need: Need, missing: list[str], user: str, roles: fro
     if not missing:
         return []
     what = f"{user} lacks the right to {' and '.join(missing)} {need.doctype}"
+    if need.lacking:
+        action = "Run `frappe-daemon setup --apply` with the key of a System Manager, or leave it so."
+        return [Finding(WARNING, need.doctype, f"{what}: {need.lacking}", "operator", action)]
     if need.otherwise is None:
         action = f"Give one of its roles that right in the Role Permissions Manager ({need.doctype})."
         return [Finding(PROBLEM, need.doctype, what, "site administrator", action)]

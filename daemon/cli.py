@@ -220,6 +220,27 @@ def digest(
 
 
 @cli.command()
+def explain(
+    job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].")],
+    words: Annotated[list[str], typer.Argument(help="What about: for an expiry job a DocType and a document's name.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why something was done, or was not; it changes nothing."""
+    from daemon.app import IMPATIENT
+    from daemon.errors import UsageError
+
+    with _app(config, None, level="warning") as app:
+        found = app.job(job)
+        answer = getattr(found.kind, "explain", None)
+        if answer is None:
+            raise UsageError(f"{job} is a job of the kind {found.settings.kind}, which has nothing to explain")
+        with app.inquiry(job, IMPATIENT) as inquiry:
+            rows = app.redact(answer(inquiry, found.settings, words))
+    _show(rows, as_json, "of_answers")
+
+
+@cli.command()
 def check(
     config: ConfigOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Look at the configuration alone.")] = False,

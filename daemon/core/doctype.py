@@ -196,6 +196,11 @@ class DocType:
         child = self.children.get(table)
         return child.columns.get(name) if child else None
 
+    @property
+    def paths(self) -> list[str]:
+        """Every column, those of child tables as "table.field"."""
+        return [*self.columns, *(f"{table}.{name}" for table, child in self.children.items() for name in child.columns)]
+
     def no_dates(self, fields: Iterable[str]) -> list[str]:
         """Those of `fields` that are there and hold no dates; "table.field" is one of a child table's."""
         types = {name: self.column(name) for name in fields if name not in ("creation", "modified")}

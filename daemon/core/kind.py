@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -41,7 +41,9 @@ class Need:
     otherwise: Need | None = None
     """A second way, taken where the rights for this one are missing."""
     by_setup: bool = False
-    """`frappe-daemon setup` makes the DocType."""
+    """`frappe-daemon setup` makes the DocType, or gives the rights."""
+    lacking: str = ""
+    """What the job does where the rights are missing: that is then a warning, and no problem."""
     mail: bool = False
     """Mail is sent: the site must have an account for it, and show us afterwards what it sent. Says nothing of a
     DocType beyond that."""
@@ -52,12 +54,15 @@ class Provision:
     """A document that `frappe-daemon setup` makes on the site for a job; daemon.site.provision makes it."""
 
     doctype: str
-    """DocType or Custom Field: both have a description, by which setup knows again what it made."""
+    """DocType or Custom Field: both have a description, by which setup knows again what it made. Or Role, which has
+    none and carries the mark in its name."""
     name: str
     """The name that the document has once it is made."""
     values: Mapping[str, Any]
     why: str
     """What it is for, as the end of a sentence."""
+    rights: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of a Role: DocType → permission types that it gives, to the user of the key by which setup runs."""
 
 
 class DialectPort(Protocol):
@@ -163,6 +168,10 @@ class JournalPort(Protocol):
         """All values under keys that begin with `prefix`."""
         ...
 
+    def page(self, prefix: str, after: str, limit: int) -> dict[str, Any]:
+        """The first `limit` values under keys that begin with `prefix` and sort behind `after`, in their order."""
+        ...
+
     def pick(self, keys: Sequence[str]) -> dict[str, Any]:
         """The values under these very keys, some hundreds at the most, as far as there are any."""
         ...
@@ -176,26 +185,39 @@ class JournalPort(Protocol):
         ...
 
 
-class Run(Protocol):
+class Inquiry(Protocol):
+    """What a kind needs that answers a question and does nothing."""
+
+    job: str
+
+    @property
+    def site(self) -> SitePort: ...
+
+    def now(self) -> datetime:
+        """The moment, aware."""
+        ...
+
+    def journal(self, owner: str) -> JournalPort:
+        """What runs of any job wrote down for `owner`, such as what is known of files that were imported."""
+        ...
+
+    def recall(self, key: str) -> Any:
+        """What an earlier run of this job remembered under `key`, or None."""
+        ...
+
+
+class Run(Inquiry, Protocol):
     """One run, as a kind sees it."""
 
     id: str
-    job: str
     started: datetime
     dry_run: bool
     explain: bool
     """Every row that is kept wants its reason, too."""
 
-    @property
-    def site(self) -> SitePort: ...
-
     def slots(self, within: timedelta) -> list[datetime]:
         """The slots that this run stands for, the latest last, without those that are longer ago than `within`. Several
         where some were missed. A run by hand stands for the latest slot that has been, however long ago."""
-        ...
-
-    def now(self) -> datetime:
-        """The moment, aware."""
         ...
 
     def pause(self, seconds: float) -> None:
@@ -214,20 +236,12 @@ class Run(Protocol):
         """A file in `directory` for documents that this part of the run is about to delete."""
         ...
 
-    def journal(self, owner: str) -> JournalPort:
-        """What runs of any job wrote down for `owner`, such as what is known of files that were imported."""
-        ...
-
     def claim(self, name: str) -> AbstractContextManager[object]:
         """Be the only run of any job that has `name` within the block. Raises AlreadyRunning."""
         ...
 
     def progress(self, part: str, done: int, total: int) -> None:
         """Tell whoever watches how far a part is; may be called for every row."""
-        ...
-
-    def recall(self, key: str) -> Any:
-        """What an earlier run of this job remembered under `key`, or None."""
         ...
 
     def remember(self, key: str, value: Any) -> None:
@@ -265,7 +279,8 @@ class Part:
 
 class Kind(Protocol):
     """A module of daemon/jobs/. It may also have `provisions(settings, site)`, which yields each Provision that a job
-    of these settings needs on the site."""
+    of these settings needs on the site, and `explain(inquiry, settings, words)`, which answers why something was done
+    or not, as rows of "about", "state" and "why"."""
 
     Settings: type[Any]
 

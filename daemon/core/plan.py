@@ -48,6 +48,8 @@ class Outcome:
     who: str = ""
     count: int | None = None
     """Documents confirmed, where that differs from what was intended."""
+    summary: str = ""
+    """What a report counts it under, where `reason`, or the action's `why`, is about this one alone."""
 
     @property
     def documents(self) -> int:
@@ -125,7 +127,7 @@ class Tally:
         if outcome.result in _BAD:
             self.errors[outcome.error or "unknown"] += number
         elif outcome.result is not Result.DONE:
-            self.reasons[outcome.reason or outcome.action.why] += number
+            self.reasons[outcome.summary or outcome.reason or outcome.action.why] += number
         if outcome.result is not Result.DONE and len(self.samples) < SAMPLES:
             self.samples.append(outcome)
 

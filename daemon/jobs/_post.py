@@ -150,12 +150,7 @@ class Post:
         """Name of its Communication, waited for until it must be there; "" where it is not."""
         entry = self._ledger.pick([self._shelf + one.letter.mark])
         since = datetime.fromisoformat(entry[self._shelf + one.letter.mark]["at"]) if entry else self._run.started
-        while True:
-            name = self._site.mail.find(one.letter.mark, since)
-            left = (one.over - self._run.now()).total_seconds() if one.over else 0.0
-            if name or left <= 0:
-                return name or ""
-            self._run.pause(min(left + 1, 15.0))
+        return look_for(self._run, one.letter.mark, since, one.over)
 
     # Sending
 
@@ -232,6 +227,17 @@ _UNQUEUED = (
     "the site made a Communication and queued no mail for it; the address may be unsubscribed (Email Unsubscribe), or "
     "the mail account refuse it (the site's Error Log)"
 )
+
+
+def look_for(run: Run, mark: str, since: datetime, over: datetime | None) -> str:
+    """Name of the Communication of a letter sent at `since` or later, by a request that must be over at `over`: waited
+    for until then. "": there is none. Raises NotPermitted where this user would not see it."""
+    while True:
+        name = run.site.mail.find(mark, since)
+        left = (over - run.now()).total_seconds() if over else 0.0
+        if name or left <= 0:
+            return name or ""
+        run.pause(min(left + 1, 15.0))
 
 
 def kept(letter: Letter, entry: dict[str, Any]) -> Fate:

@@ -52,7 +52,7 @@ class Environment:
         self.jinja.filters |= {
             "money": _money, "number": _number, "percent": _percent, "date": _date, "datetime": _datetime,
         }  # fmt: skip
-        self.jinja.globals |= {"span": _span, "_": _word, "bar": bar}
+        self.jinja.globals |= {"span": _span, "when": _when, "_": _word, "bar": bar}
         self._inliner = CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)
 
     def template(self, name: str) -> Template:
@@ -107,6 +107,11 @@ def _datetime(context: Context, value: datetime, style: str = "medium") -> str:
 @pass_context
 def _span(context: Context, first: date, last: date) -> str:
     return formats.span(first, last, _locale(context))
+
+
+@pass_context
+def _when(context: Context, days: int) -> str:
+    return formats.when(days, _locale(context)) if days else _word(context, "today")
 
 
 @pass_context

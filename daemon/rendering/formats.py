@@ -5,8 +5,9 @@ Languages are named as Frappe names them ("en", "pt-BR", "zh-TW"); one that nobo
 
 from __future__ import annotations
 
+import math
 import re
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -93,6 +94,12 @@ def day(value: date, locale: Locale, style: str = "medium") -> str:
 def moment(value: datetime, locale: Locale, style: str = "medium") -> str:
     """Date and time of day of a naive datetime, in the site's own time."""
     return str(dates.format_datetime(value, style, locale=locale))
+
+
+def when(days: int, locale: Locale) -> str:
+    """So many days from now, or ago: "in 7 days", "3 days ago"; of today it says nothing that people would."""
+    length = timedelta(days=days)
+    return str(dates.format_timedelta(length, granularity="day", threshold=math.inf, add_direction=True, locale=locale))
 
 
 def span(first: date, last: date, locale: Locale) -> str:

@@ -79,3 +79,26 @@ def permission_update(
         if row["role"] == role and int(row.get("permlevel") or 0) == int(permlevel) and row.get("name"):
             site.store.update("Custom DocPerm", row["name"], {ptype: int(decoded(value) or 0)})
     return "refresh"
+
+
+@method("frappe.core.page.permission_manager.permission_manager.remove")
+def permission_remove(site: FrappeSite, doctype: str, role: str, permlevel: Any) -> None:
+    """One role's rows; the last row of all cannot go."""
+    rights.only_system_manager(site)
+    kept = f"DELETE FROM {table('Custom DocPerm')} WHERE parent = ? AND role = ? AND permlevel = ?"
+    site.store.run(kept, (doctype, role, int(permlevel)))
+    if not site.store.all(f"SELECT name FROM {table('Custom DocPerm')} WHERE parent = ?", (doctype,)):
+        raise FrappeError("ValidationError", "There must be atleast one permission rule.", title="Cannot Remove")
+
+
+@method("frappe.core.page.permission_manager.permission_manager.reset")
+def permission_reset(site: FrappeSite, doctype: str) -> None:
+    """The standard permissions count again."""
+    rights.only_system_manager(site)
+    site.store.run(f"DELETE FROM {table('Custom DocPerm')} WHERE parent = ?", (doctype,))
+
+
+@method("frappe.core.page.permission_manager.permission_manager.get_standard_permissions")
+def standard_permissions(site: FrappeSite, doctype: str) -> list[Doc]:
+    rights.only_system_manager(site)
+    return [dict(row) for row in site.doctype(doctype).permissions]

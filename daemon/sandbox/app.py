@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import format_datetime
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -49,6 +51,7 @@ class Wire:
             scope["sandbox.abort"]()
             await receive()
             return
+        answer.headers.setdefault("Date", format_datetime(self.site.clock().astimezone(UTC), usegmt=True))
         await _reply(send, answer)
 
     def _faulty(self, hit: list[Fault]) -> Answer | None:

@@ -247,6 +247,7 @@ class Sandbox:
             _with_abort(Starlette(routes=self._routes)), http="h11", ws="none", lifespan="off", log_config=None,
             access_log=False,
             proxy_headers=False,
+            date_header=False,  # the site has a clock of its own
             timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = _Server(config)

@@ -18,6 +18,10 @@ class Journal:
         """All values under keys that begin with `prefix`."""
         return self._state.recall_all(self._owner, prefix)
 
+    def page(self, prefix: str, after: str, limit: int) -> dict[str, Any]:
+        """The first `limit` values under keys that begin with `prefix` and sort behind `after`, in their order."""
+        return self._state.recall_page(self._owner, prefix, after, limit)
+
     def pick(self, keys: Sequence[str]) -> dict[str, Any]:
         """The values under these very keys, as far as there are any."""
         return self._state.recall_some(self._owner, keys)

@@ -251,6 +251,14 @@ class State:
         with self._reading() as connection:
             return {row.key: row.value for row in connection.execute(query.order_by(memory.c.key))}
 
+    def recall_page(self, job: str, prefix: str, after: str, limit: int) -> dict[str, Any]:
+        """The first `limit` of what `job` remembered under keys that begin with `prefix` and sort behind `after`."""
+        keys = and_(memory.c.key > after, memory.c.key.between(prefix, prefix + chr(0x10FFFF)))
+        query = select(memory.c.key, memory.c.value).where(memory.c.job == job, keys)
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(memory.c.key).limit(limit))
+            return {row.key: row.value for row in rows}
+
     def recall_some(self, job: str, keys: Sequence[str]) -> dict[str, Any]:
         """What `job` remembered under these keys."""
         query = select(memory.c.key, memory.c.value).where(memory.c.job == job, memory.c.key.in_(list(keys)))
