@@ -209,7 +209,12 @@ class Finder:
         if expires is None:
             return None
         title = str(row.get(self.meta().title_field) or "").strip() or str(row["name"])
-        return Subject(self.rule.doctype, self.rule.date_field, str(row["name"]), expires, title)
+        return Subject(self.rule.doctype, self.rule.date_field, str(row["name"]), expires, title, self._label())
+
+    def _label(self) -> str:
+        rule, meta = self.rule, self.meta()
+        found = (meta.children[rule.table] if rule.table else meta).field(rule.date_column)
+        return found.label if found else ""
 
     # Who is told
 

@@ -42,6 +42,8 @@ class Subject:
     expires: date
     title: str = ""
     """What people call it; its name where it has none."""
+    label: str = ""
+    """What people call the date."""
     row: str = ""
     """Name of the child row."""
     place: int = 0
@@ -54,7 +56,7 @@ class Subject:
 
     def as_json(self) -> dict[str, Any]:
         return {"doctype": self.doctype, "field": self.field, "name": self.name, "expires": str(self.expires),
-                "title": self.title, "row": self.row, "place": self.place}  # fmt: skip
+                "title": self.title, "label": self.label, "row": self.row, "place": self.place}  # fmt: skip
 
     @classmethod
     def of_json(cls, found: Mapping[str, Any]) -> Subject:
@@ -207,8 +209,9 @@ class Ledger:
         self._journal.forget(f"queue|{self._run.job}|", LAST)
 
     def queue(self, notices: Sequence[Notice]) -> None:
-        """To be told at the end of this run, sorted by person and date."""
-        entries = {}
+        """To be told at the end of this run, sorted by person and date. Where two rules find the same due, the tighter
+        threshold counts."""
+        entries: dict[str, dict[str, Any]] = {}
         for one in notices:
             subject = one.subject
             about = json.dumps([subject.doctype, subject.field, subject.name, subject.row])
@@ -216,8 +219,10 @@ class Ledger:
             entries[key] = {
                 "subject": subject.as_json(), "threshold": one.threshold, "why": one.why, "person": one.person.as_json()
             }  # fmt: skip
+        there = self._journal.pick(list(entries)) if entries else {}
+        tighter = {key: one for key, one in there.items() if one["threshold"] < entries[key]["threshold"]}
         if entries:
-            self._journal.write(entries)
+            self._journal.write(entries | tighter)
 
     def queued(self) -> Iterator[Notice]:
         """Person by person, the soonest date first."""

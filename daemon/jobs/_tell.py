@@ -269,6 +269,7 @@ class Telling(Part):
             "doctype": subject.doctype,
             "name": subject.name,
             "title": subject.title or subject.name,
+            "label": subject.label,
             "place": subject.place,
             "date": subject.expires,
             "days": left(self._office.today, subject.expires),

@@ -258,15 +258,16 @@ def _of_subject(finder: Finder, subject: Subject, doc: Mapping[str, Any]) -> Ite
         yield "", "left out", f"{over}, on {since}"
         return
     for action in finder.decide([(subject, doc)]):
-        person, _, rest = action.why.partition(": ")
+        person, _, rest = action.why.rpartition(f": {finder.rule.date_field} ")
+        clause = rest.removeprefix(f"{finder.rule.date_field} ")
         if action.problem:
             yield "", "nobody", action.problem
         elif action.notice:
-            yield f" for {person}", "due", f"{rest}; the next run tells them"
-        elif rest.removeprefix(f"{finder.rule.date_field} ").startswith("told"):
-            yield f" for {person}", "told", rest.removeprefix(f"{finder.rule.date_field} ")
+            yield f" for {person}", "due", f"{clause}; the next run tells them"
+        elif clause.startswith("told "):
+            yield f" for {person}", "told", clause.removeprefix("told ")
         else:
-            yield f" for {person}" if rest else "", "not due", rest or action.why
+            yield f" for {person}" if person else "", "not due", clause
     if subject.expires > last:
         return
     for why in finder.replaced:
