@@ -27,6 +27,8 @@ class DaemonError(Exception):
     who = "operator"
     exit_code: Exit = Exit.SOME_FAILED
     action = "Read the message, mend its cause and run the job again."
+    lasting = False
+    """Trying again by itself would end the same way: somebody must mend something first."""
 
     def __init__(self, message: str, *, action: str | None = None) -> None:
         super().__init__(message)
@@ -79,6 +81,7 @@ class OutputError(DaemonError):
 class TemplateProblem(DaemonError):
     """A template of a mail cannot be used, or does not end; nothing was sent of it."""
 
+    lasting = True
     action = "Mend the template; `frappe-daemon digest JOB --preview out.html` shows what it makes."
 
 
@@ -258,6 +261,7 @@ class NotPermitted(SiteError):
 class NotFound(SiteError):
     """404: there is no such document, DocType or method."""
 
+    lasting = True
     who = "document owner"
     action = "Check the DocType and the name; the document may have been deleted or renamed."
 
@@ -286,6 +290,7 @@ class InUse(SiteError):
 class Invalid(SiteError):
     """Frappe's validation refused the document or the arguments (417 and its relatives)."""
 
+    lasting = True
     who = "document owner"
     action = "Correct the values that the message names."
 

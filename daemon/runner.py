@@ -253,7 +253,7 @@ class Runner:
     def _again(self, order: Order, found: dict[str, Any]) -> timedelta | None:
         """How long to wait before the slot is tried again; None: it is dealt with, whatever became of it."""
         parts = found["parts"]
-        if not found["error"] and not any(part["error"] or part["again"] for part in parts):
+        if not found["error"] and not any(part["again"] for part in parts):
             return None
         tries = sum(run.slot == order.slot and not run.dry_run for run in self.state.runs(order.job.name, limit=16))
         wait = min(FIRST_WAIT * 2 ** max(0, tries - 1), LONGEST_WAIT)

@@ -92,6 +92,56 @@ def fill(sandbox: Sandbox) -> None:
     sandbox.seed("Sales Invoice", list(_invoices(rng, now)))
     for number, name in enumerate(CUSTOMERS):
         sandbox.set("Customer", name, creation=(now - timedelta(days=2.5 + 4 * number)).isoformat(" ", "microseconds"))
+    _fill_expiring(sandbox, random.Random(22), now)
+
+
+LICENSE = {
+    "name": "License",
+    "autoname": "prompt",
+    "fields": [
+        {"fieldname": "valid_till", "fieldtype": "Date"},
+        {"fieldname": "assigned_to", "fieldtype": "Link", "options": "User"},
+    ],
+    "permissions": [{"role": "System Manager", "read": 1, "write": 1, "create": 1, "email": 1}],
+}
+POLICY = {
+    "name": "Insurance Policy",
+    "autoname": "prompt",
+    "fields": [{"fieldname": "insurer", "fieldtype": "Data"}, {"fieldname": "expiry_date", "fieldtype": "Date"}],
+    "permissions": LICENSE["permissions"],
+}
+OWNER = {"dt": "Contract", "fieldname": "contract_owner", "label": "Contract Owner", "fieldtype": "Link"}
+"""What this company has added to Contract: a custom field."""
+
+
+def _fill_expiring(sandbox: Sandbox, rng: random.Random, now: datetime) -> None:
+    """Contracts, and two DocTypes of the company's own; some near their date, most not, one cancelled."""
+    people = ("manager@example.com", "clerk@example.com", "Administrator")
+    sandbox.seed("Custom Field", [{"name": "Contract-contract_owner", "options": "User", **OWNER}])
+    with sandbox.site.store.lock:
+        sandbox.site.add_field({"options": "User", **OWNER})
+    sandbox.add_doctype(LICENSE)
+    sandbox.add_doctype(POLICY)
+
+    def expires(number: int) -> str:
+        days = (-9, 1, 5, 23, 40)[number] if number < 5 else rng.randint(62, 700)
+        return str((now + timedelta(days=days)).date())
+
+    contracts = [
+        {"name": f"CON-{now.year}-{n + 1:05d}", "party_type": "Customer", "party_name": CUSTOMERS[n % len(CUSTOMERS)],
+         "end_date": expires(n), "contract_owner": people[n % 2] if n % 5 else "", "docstatus": 2 if n == 4 else 1}
+        for n in range(30)
+    ]  # fmt: skip
+    sandbox.seed("Contract", contracts)
+    titles = ("CAD", "Mail Server", "Payroll", "Backup", "Forklift Control", "Firewall")
+    licenses = [
+        {"name": title, "valid_till": expires(n), "assigned_to": people[n % 3]} for n, title in enumerate(titles)
+    ]
+    sandbox.seed("License", licenses)
+    kinds = ("Fire", "Liability", "Transport", "Machinery", "Cyber")
+    policies = [{"name": f"{kind} {now.year}", "insurer": "Aldermere Mutual", "expiry_date": expires(n),
+                 "owner": people[n % 2]} for n, kind in enumerate(kinds)]  # fmt: skip
+    sandbox.seed("Insurance Policy", policies)
 
 
 def _ago(rng: random.Random, now: datetime, days: float = DAYS) -> str:

@@ -36,7 +36,7 @@ def give(site: Site, wanted: Provision) -> None:
     """The role, its rights, and the role to the user of this key. Raises SiteError; then it may be done again."""
     role = wanted.name
     if not site.get_list("Role", ["name"], [["name", "=", role]]):
-        _again(lambda: site.insert({**wanted.values, "doctype": "Role"}))
+        _again(lambda: site.insert({**wanted.values, "doctype": "Role"}), well=errors.AlreadyExists)
     for doctype, rights in wanted.rights.items():
         if not site.get_list("Custom DocPerm", ["name"], [["parent", "=", doctype], ["role", "=", role]]):
             _again(lambda doctype=doctype: _manage(site, "add", parent=doctype, role=role, permlevel=0))  # type: ignore[misc]
@@ -52,11 +52,7 @@ def take(site: Site, role: str) -> None:
         _set_roles(site, str(row["name"]), lambda rows: [row for row in rows if row["role"] != role])
     for row in site.get_list("Custom DocPerm", ["parent"], [["role", "=", role]]):
         _revoke(site, str(row["parent"]), role)
-    try:
-        site.delete("Role", role)
-    except (errors.OutcomeUnknown, errors.NotFound):
-        if site.get_list("Role", ["name"], [["name", "=", role]]):
-            raise
+    _again(lambda: site.delete("Role", role), well=errors.NotFound)
 
 
 def _revoke(site: Site, doctype: str, role: str) -> None:
@@ -80,12 +76,12 @@ def _manage(site: Site, function: str, **arguments: Any) -> Any:
     return site.post_api(f"{MANAGER}.{function}", arguments)
 
 
-def _again(act: Callable[[], Any]) -> None:
-    """`act`, which may be done twice, also after a lost reply."""
+def _again(act: Callable[[], Any], well: tuple[type[Exception], ...] | type[Exception] = ()) -> None:
+    """`act`, which may be done twice: it is, after a lost reply. `well`: says that it was done before."""
     for attempt in range(ATTEMPTS):
         try:
             act()
-        except errors.AlreadyExists:
+        except well:
             return
         except errors.OutcomeUnknown:
             if attempt == ATTEMPTS - 1:
