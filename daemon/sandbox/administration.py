@@ -60,9 +60,10 @@ def permission_add(site: FrappeSite, parent: str, role: str, permlevel: Any = 0)
     if rights.granted(site, parent) is standard:
         for row in standard:
             _insert_permission(site, parent, row)
-    if any(row["role"] == role and not int(row.get("permlevel") or 0) for row in rights.granted(site, parent)):
+    level = int(permlevel or 0)
+    if any(row["role"] == role and int(row.get("permlevel") or 0) == level for row in rights.granted(site, parent)):
         return site.say("Rule for this doctype, role, permlevel and if-owner combination already exists.")
-    return _insert_permission(site, parent, {"role": role, "read": 1, "permlevel": int(permlevel or 0)})
+    return _insert_permission(site, parent, {"role": role, "read": 1, "permlevel": level})
 
 
 def _insert_permission(site: FrappeSite, parent: str, row: Mapping[str, Any]) -> None:
