@@ -52,6 +52,7 @@ KEPT_LETTERS = timedelta(days=60)
 HOPELESS = 3
 """Letters that a template of one's own fails for, after which it is not tried again in the run."""
 SHIPPED = "shipped/"
+SHIPS = {"expiry.html", "bell.html"}
 
 
 @dataclass(slots=True)
@@ -368,7 +369,10 @@ class TellPart(Telling):
         yield []  # what is open yet is settled
 
     def _check_templates(self) -> None:
-        for template in {self._settings.template, self._settings.bell}:
+        """Those of one's own, also where nothing is due."""
+        settings = self._settings
+        own = {settings.template, settings.bell} if settings.templates else {settings.template, settings.bell} - SHIPS
+        for template in own:
             try:
                 self._renderer.check(template)
             except TemplateProblem as error:

@@ -453,7 +453,7 @@ def test_explain_says_why_a_document_was_or_was_not_told_of(world):
     (row,) = explained(world, "license", "L-1")
     assert row == (
         "told",
-        f"told 7 days before on {world.today} by mail and desk; no further notice comes for this date",
+        f"7 days before on {world.today} by mail and desk; no further notice comes for this date",
     )
     world.license("L-2", 90)
     assert explained(world, "License", "L-2")[0][0] == "not due"

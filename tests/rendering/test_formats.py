@@ -77,3 +77,13 @@ def test_what_is_no_number_is_said_to_be_none(value):
     """Rather than shown as one."""
     with pytest.raises(ValueError, match="is no number"):
         formats.money(value, "USD", locale_of("en"))
+
+
+@pytest.mark.parametrize(
+    ("days", "language", "shown"),
+    [(1, "en", "in 1 day"), (30, "en", "in 30 days"), (-400, "en", "400 days ago"), (7, "de", "in 7 Tagen"),
+     (-2, "ar", "قبل يومين")],
+)  # fmt: skip
+def test_days_from_now_and_ago(days, language, shown):
+    """Counted as days however many they are, in each language's own words."""
+    assert formats.when(days, formats.locale_of(language)) == shown

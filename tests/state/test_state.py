@@ -339,3 +339,13 @@ def test_a_ledger_is_asked_for_keys_and_forgets_a_range(tmp_path):
         assert state.forget_between("ledger", "job|", "job|2026-04") == 3
         assert list(state.recall_all("ledger")) == ["job|2026-04|a", "job|2026-05|a", "job|2026-06|a"]
         assert state.recall_all("other") == {"job|2026-01|a": 0}
+
+
+def test_memory_is_read_a_page_at_a_time(tmp_path):
+    """In the order of the keys, of one owner and prefix, behind the last one read."""
+    with State.open(tmp_path / "state.db") as state:
+        state.remember_all("job", {f"a|{n}": n for n in range(5)} | {"b|0": 9})
+        state.remember("other", "a|1", 8)
+        assert state.recall_page("job", "a|", "", 2) == {"a|0": 0, "a|1": 1}
+        assert state.recall_page("job", "a|", "a|1", 9) == {"a|2": 2, "a|3": 3, "a|4": 4}
+        assert state.recall_page("job", "a|", "a|4", 9) == {}
