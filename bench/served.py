@@ -29,6 +29,13 @@ RULE_DAYS = 30
 VERSIONS_OF_EACH = 20
 """Version rows of each document."""
 
+PEOPLE = 200
+"""Owners of Contracts."""
+
+
+def person(number: int) -> str:
+    return f"p{number:04}@example.com"
+
 
 class Served:
     """A sandbox process for as long as the `with` lasts, with `rows` = {DocType: (old ones, young ones)}."""
@@ -170,11 +177,15 @@ def _rows(doctype: str, old: int, young: int, now: datetime) -> Iterator[dict[st
         for n in range(number):
             # Every other row shares its stamp with the one before, as rows of one transaction do.
             stamp = (first + timedelta(seconds=n - n % 2)).isoformat(" ", "microseconds")
-            yield {"name": f"{days}-{n:07}", "creation": stamp, **_fields(doctype, n)}
+            yield {"name": f"{days}-{n:07}", "creation": stamp, **_fields(doctype, n, now)}
 
 
-def _fields(doctype: str, n: int) -> dict[str, Any]:
+def _fields(doctype: str, n: int, now: datetime) -> dict[str, Any]:
     match doctype:
+        case "Contract":
+            return {"end_date": str((now + timedelta(days=n % 30)).date()), "owner": person(n % PEOPLE)}
+        case "User":
+            return {"name": person(n), "email": person(n), "full_name": f"Person {n}", "enabled": 1, "language": "en"}
         case "Version":
             document = f"SAL-ORD-{n // VERSIONS_OF_EACH:06}"
             return {
@@ -185,6 +196,13 @@ def _fields(doctype: str, n: int) -> dict[str, Any]:
         case "Error Log":
             trace = f"Traceback (most recent call last):\n  File x, line {n}, in y\nValueError: {n}"
             return {"method": f"orders.sync {n % 7}", "error": trace, "seen": 0}
+        case "User":
+            facts = {
+                "email": f"reader{n}@example.com",
+                "full_name": f"Reader {n}",
+                "language": ("en", "de", "ar")[n % 3],
+            }
+            return {**facts, "enabled": 1}
         case _:
             return {}
 

@@ -8,7 +8,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ from daemon.site.client import Site
 from daemon.site.limiter import Limiter
 from daemon.site.transport import Retry, Timeouts, Transport
 from daemon.state import State
+from daemon.state.journal import Journal
+from daemon.state.links import Links
 from daemon.wire import tls_context
 
 if TYPE_CHECKING:
@@ -54,6 +56,29 @@ class SystemClock:
 
     def pause(self, seconds: float) -> None:
         self._stop.wait(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """daemon.core.kind.Inquiry, with the real things behind it."""
+
+    job: str
+    section: str
+    site: Site
+    clock: Clock
+    state: State
+
+    def links(self, sync: str) -> Links:
+        return Links(self.state, sync)
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    def journal(self, owner: str) -> Journal:
+        return Journal(self.state, owner)
+
+    def recall(self, key: str) -> Any:
+        return self.state.recall(self.job, key)
 
 
 class App:
@@ -132,18 +157,28 @@ class App:
         with self.open_site(RunClock(self.clock, self.stop, timedelta(hours=1)), self.log, retry) as site:
             yield site
 
+    @contextmanager
+    def inquiry(self, job: Job, retry: Retry | None = None) -> Iterator[Asked]:
+        """What a kind answers questions about `job` with."""
+        with self.site(retry) as site:
+            yield Asked(job.name, job.section, site, self.clock, self.state)
+
     @cached_property
     def runner(self) -> Runner:
+        named = self.config.schedule.time_zone
         return Runner(
             self.state, self.clock, self.stop, self.open_site, self.open_remote, self.config.site.concurrency, self.log,
-            self.redact,
+            self.redact, ZoneInfo(named) if named else None,
         )  # fmt: skip
 
     def job(self, name: str) -> Job:
-        """Raises UsageError where the configuration has no such job."""
+        """Of this name, or of this section: then in all directions. Raises UsageError where there is no such job."""
         try:
             return self.config.jobs[name]
         except KeyError:
+            for job in self.config.jobs.values():
+                if job.section == name:
+                    return replace(job, name=name, direction="")
             known = ", ".join(self.config.jobs)
             hint = did_you_mean(name, self.config.jobs)
             raise UsageError(f"{self.config.path} has no job {name!r}{hint} (there are: {known})") from None

@@ -20,7 +20,7 @@ from daemon.core.doctype import DocType
 from daemon.core.duration import format_duration
 from daemon.core.kind import Need
 from daemon.core.settings import Directory, did_you_mean
-from daemon.errors import ConfigError, DaemonError, NotFound, SiteError
+from daemon.errors import ConfigError, DaemonError, NotFound, NotPermitted, SiteError
 
 if TYPE_CHECKING:
     from daemon.site.client import Site
@@ -144,6 +144,8 @@ def _of_clocks(offset: timedelta | None) -> Finding:
 
 def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[Finding]:
     """Findings about one need; an empty list where it is met."""
+    if need.mail:
+        return list(_of_mail(site, user, roles))
     try:
         meta = site.meta(need.doctype)
     except NotFound:
@@ -159,8 +161,8 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
         return [Finding(PROBLEM, need.doctype, f"{need.doctype} {what}", "operator", action)]
     found = []
     for field in dict.fromkeys(need.fields):
-        if field not in meta.columns:
-            what = f"{need.doctype} has no field {field!r}{did_you_mean(field, meta.columns)}"
+        if meta.column(field) is None:
+            what = f"{need.doctype} has no field {field!r}{did_you_mean(field, meta.paths)}"
             found.append(Finding(PROBLEM, need.doctype, what, "operator", "Correct the field's name in the rule."))
     for field in meta.no_dates(need.dates):
         what = f"{need.doctype}.{field} is no date"
@@ -168,6 +170,28 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
     if user != "Administrator":
         found += _of_rights(site, need, [right for right in need.rights if not meta.grants(right, roles)], user, roles)
     return found
+
+
+def _of_mail(site: Site, user: str, roles: frozenset[str]) -> Iterator[Finding]:
+    """Whether mail can leave, and whether this user would see that it did."""
+    from daemon.site.mail import READERS
+
+    if user != "Administrator" and not READERS & roles:
+        what = f"{user} does not see the mails that it sends, so a lost reply could never be settled"
+        yield Finding(PROBLEM, "Communication", what, "site administrator", "Give it the role System Manager.")
+    try:
+        rows = site.get_list("Email Account", ["default_outgoing"], [["enable_outgoing", "=", 1]])
+    except NotPermitted:
+        what = f"{user} may not look whether there is an Email Account that sends"
+        yield Finding(WARNING, "Email Account", what, "operator", "Try `digest JOB --send-to` with your own address.")
+        return
+    except SiteError as error:
+        yield Finding(PROBLEM, "Email Account", str(error), error.who, error.action)
+        return
+    if not any(int(row.get("default_outgoing") or 0) for row in rows):
+        what = "there is no Email Account that sends by default" if rows else "there is no Email Account that sends"
+        action = "On the site make an Email Account with Enable Outgoing and Default Outgoing."
+        yield Finding(WARNING if rows else PROBLEM, "Email Account", what, "site administrator", action)
 
 
 def _rowless(meta: DocType) -> str:
@@ -185,6 +209,9 @@ def _of_rights(site: Site, need: Need, missing: list[str], user: str, roles: fro
     if not missing:
         return []
     what = f"{user} lacks the right to {' and '.join(missing)} {need.doctype}"
+    if need.lacking:
+        action = "Run `frappe-daemon setup --apply` with the key of a System Manager, or leave it so."
+        return [Finding(WARNING, need.doctype, f"{what}: {need.lacking}", "operator", action)]
     if need.otherwise is None:
         action = f"Give one of its roles that right in the Role Permissions Manager ({need.doctype})."
         return [Finding(PROBLEM, need.doctype, what, "site administrator", action)]

@@ -198,6 +198,59 @@ def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
 
 
 @cli.command()
+def digest(
+    job: Annotated[str, typer.Argument(help="A job of the kind digest.")],
+    config: ConfigOption = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="Write one letter to this file, as HTML, and send nothing.")
+    ] = None,
+    for_user: Annotated[str, typer.Option("--for", help="Whose letter; else the first reader's.")] = "",
+    send_to: Annotated[
+        str, typer.Option("--send-to", help="Send the digest to this user or address, and to nobody else.")
+    ] = "",
+    as_json: JsonOption = False,
+    log_format: FormatOption = None,
+) -> None:
+    """Look at a digest before its readers do: as a file, or as a mail to yourself."""
+    from dataclasses import replace
+
+    from daemon.errors import UsageError
+    from daemon.jobs.digest import Settings, Wish
+
+    if bool(preview) == bool(send_to) or (send_to and for_user):
+        raise UsageError("say --preview FILE [--for USER], or --send-to USER; `once` sends the digest to its readers")
+    with _app(config, log_format) as app:
+        found = app.job(job)
+    if not isinstance(found.settings, Settings):
+        raise UsageError(f"{job} is a job of the kind {found.settings.kind}, not a digest")
+    settings = found.settings.wishing(Wish(preview and preview.absolute(), for_user, send_to))
+    _run_once(replace(found, settings=settings), config, preview is not None, None, as_json, log_format)
+
+
+@cli.command()
+def explain(
+    job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].")],
+    words: Annotated[
+        list[str], typer.Argument(help="For an expiry job a DocType and a name, for a sync the name or id of one side.")
+    ],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why something was done, or was not; it changes nothing."""
+    from daemon.app import IMPATIENT
+    from daemon.errors import UsageError
+
+    with _app(config, None, level="warning") as app:
+        found = app.job(job)
+        answer = getattr(found.kind, "explain", None)
+        if answer is None:
+            raise UsageError(f"{job} is a job of the kind {found.settings.kind}, which has nothing to explain")
+        with app.inquiry(found, IMPATIENT) as inquiry:
+            rows = app.redact(answer(inquiry, found.settings, words))
+    _show(rows, as_json, "of_answers")
+
+
+@cli.command()
 def check(
     config: ConfigOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Look at the configuration alone.")] = False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -39,7 +38,7 @@ def sync(
     """Run a sync now, in both directions, and report."""
     wish: dict[str, Any] = {"full": full, "resync": resync, "release": release, "since": _moment(since)}
     wanted = {key: value for key, value in wish.items() if value}
-    _run_once(lambda app: _both_ways(app, job), config, dry_run, rows, as_json, log_format, wanted)
+    _run_once(lambda app: _of(app, job), config, dry_run, rows, as_json, log_format, wanted)
 
 
 def _moment(text: str | None) -> str | None:
@@ -56,19 +55,18 @@ def _moment(text: str | None) -> str | None:
     return moment.isoformat()
 
 
-def _both_ways(app: App, section: str) -> Job:
-    """The section's job, whatever direction a schedule of its is for. Raises UsageError."""
-    found = next((job for job in app.config.jobs.values() if job.section == section), None)
-    job = found or app.job(section)
+def _of(app: App, section: str) -> Job:
+    """The sync of this section. Raises UsageError."""
+    job = app.job(section)
     if job.settings.kind != "sync":
-        raise UsageError(f"{section} is a {job.settings.kind}, no sync")
-    return replace(job, name=job.section, direction="")
+        raise UsageError(f"{section} is a job of the kind {job.settings.kind}, no sync")
+    return job
 
 
 def _links(app: App, section: str) -> Links:
     from daemon.state.links import Links
 
-    return Links(app.state, f"sync {_both_ways(app, section).section}")
+    return Links(app.state, f"sync {_of(app, section).section}")
 
 
 @cli.command()
@@ -129,24 +127,6 @@ def retry(job: JobArgument, name: Annotated[str | None, typer.Argument()] = None
             if number == 1
             else f"{number} pairs are tried again by the next run"
         )
-
-
-@cli.command()
-def explain(
-    job: JobArgument,
-    name: Annotated[str, typer.Argument(help="The name of a document, or the id of a record.")],
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Say why a document or record was, or was not, synced."""
-    with _app(config, None, secrets=False, level="warning") as app:
-        found = [_told(job, link) for link in _links(app, job).find(name)]
-        if not found:
-            raise UsageError(
-                f"{job} knows no document or record {name}: no list has shown it, or the filters leave it out",
-                action=f"Compare site.filters; `frappe-daemon sync {job} --full --dry-run` looks at everything.",
-            )
-        _show(found, as_json, "of_conflicts")
 
 
 def _told(section: str, link: Link) -> dict[str, Any]:

@@ -40,10 +40,28 @@ def reports(version: str) -> Iterator[dict[str, Any]]:
         _drop_items(Path(folder, "inbox", "items"))
         app = App(loaded, log_level="warning")
         try:
+            _set_up(app)
+            for user in ("manager@example.com", "clerk@example.com"):
+                site.set("User", user, custom_weekly_digest=1)
             for job in loaded.jobs.values():
                 yield app.runner.run(Order(job, app.new_run_id(), "by hand"))
         finally:
             app.close()
+
+
+def _set_up(app: App) -> None:
+    """What `setup --apply` makes for these jobs."""
+    from daemon.site import provision
+
+    with app.site() as site:
+        wanted = [thing for job in app.config.jobs.values() for thing in _provisions(job, site)]
+        for _ in provision.apply(site, provision.to_make(site, wanted)):
+            pass
+
+
+def _provisions(job: Any, site: Any) -> Any:
+    ask = getattr(job.kind, "provisions", None)
+    return ask(job.settings, site) if ask else ()
 
 
 def _drop_items(inbox: Path) -> None:

@@ -27,6 +27,8 @@ class DaemonError(Exception):
     who = "operator"
     exit_code: Exit = Exit.SOME_FAILED
     action = "Read the message, mend its cause and run the job again."
+    lasting = False
+    """Trying again by itself would end the same way: somebody must mend something first."""
 
     def __init__(self, message: str, *, action: str | None = None) -> None:
         super().__init__(message)
@@ -74,6 +76,13 @@ class OutputError(DaemonError):
     """A file or stream that somebody asked for cannot be written. What was done until then is done and reported."""
 
     action = "Check the file, its owner and the free space of its disk, and run the command again."
+
+
+class TemplateProblem(DaemonError):
+    """A template of a mail cannot be used, or does not end; nothing was sent of it."""
+
+    lasting = True
+    action = "Mend the template; `frappe-daemon digest JOB --preview out.html` shows what it makes."
 
 
 class FileProblem(DaemonError):
@@ -256,6 +265,7 @@ class NotPermitted(SiteError):
 class NotFound(SiteError):
     """404: there is no such document, DocType or method."""
 
+    lasting = True
     who = "document owner"
     action = "Check the DocType and the name; the document may have been deleted or renamed."
 
@@ -284,6 +294,7 @@ class InUse(SiteError):
 class Invalid(SiteError):
     """Frappe's validation refused the document or the arguments (417 and its relatives)."""
 
+    lasting = True
     who = "document owner"
     action = "Correct the values that the message names."
 

@@ -27,6 +27,7 @@ def part_report(tally: Tally) -> dict[str, Any]:
         "notes": list(tally.notes),
         "refused": tally.refused,
         "error": tally.error and error_report(tally.error),
+        "again": tally.again or (tally.error is not None and not getattr(tally.error, "lasting", False)),
         "samples": [_sample(outcome) for outcome in tally.samples],
     }
 

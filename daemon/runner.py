@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from zoneinfo import ZoneInfo
 
 from daemon import errors, report
 from daemon.archive import Archive
@@ -36,6 +37,10 @@ if TYPE_CHECKING:  # most runs have no remote side
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=5), timedelta(hours=1)
+"""Before a slot whose run failed is tried again, by a job with patience: twice as long each time."""
+LOOK_BACK = timedelta(days=3653)
+"""How far a run by hand looks back for the slot that it stands for."""
 LARGEST_SKEW = timedelta(hours=1)
 """Clocks further apart than this make ages meaningless."""
 
@@ -144,6 +149,10 @@ class LiveRun:
     remotes: Remotes
     held: ExitStack
     """Ends with the run."""
+    slots_within: Callable[[timedelta], list[datetime]] = lambda _: []
+
+    def slots(self, within: timedelta) -> list[datetime]:
+        return self.slots_within(within)
 
     def now(self) -> datetime:
         return self.clock.now()
@@ -268,6 +277,8 @@ class Runner:
     concurrency: int
     log: Any
     redact: Callable[[Any], Any]
+    zone: ZoneInfo | None = None
+    """Of the schedules; None: the site's."""
     _seen: dict[str, Any] = field(default_factory=dict)
 
     def run(self, order: Order) -> dict[str, Any]:
@@ -293,9 +304,35 @@ class Runner:
                 settles = None  # the next start catches it up
             elif (found["error"] or {}).get("kind") == "ClockSkew":
                 settles = None  # nobody knows whether the slot has come
+            if settles and (wait := self._again(order, found)):
+                settles, found["again"] = None, wait.total_seconds()
             self.state.end_run(order.run_id, found["status"], self.clock.now(), found, settles)
         _log_end(log, found)
         return dict(found)
+
+    def _again(self, order: Order, found: dict[str, Any]) -> timedelta | None:
+        """How long to wait before the slot is tried again; None: it is dealt with, whatever became of it."""
+        parts = found["parts"]
+        if not found["error"] and not any(part["again"] for part in parts):
+            return None
+        tries = sum(run.slot == order.slot and not run.dry_run for run in self.state.runs(order.job.name, limit=16))
+        wait = min(FIRST_WAIT * 2 ** max(0, tries - 1), LONGEST_WAIT)
+        over = order.slot + order.job.settings.patience if order.slot else None
+        return wait if over and self.clock.now() + wait < over else None
+
+    def _slots(self, order: Order, site: Site, within: timedelta) -> list[datetime]:
+        """daemon.core.kind.Run.slots: of a service those since the last that was dealt with."""
+        schedule, zone, now = order.job.schedule, self.zone or site.clock.zone, self.clock.now()
+        if order.slot is None:
+            latest = schedule.latest(now - LOOK_BACK, now, zone)
+            return [latest] if latest else []
+        mark = self.state.slot(order.job.name)
+        known = mark.slot if mark and mark.schedule_text == schedule.text else order.slot - timedelta(seconds=1)
+        found, at = list[datetime](), schedule.after(max(known, now - within - timedelta(seconds=1)), zone)
+        while at <= order.slot:
+            found.append(at)
+            at = schedule.after(at, zone)
+        return found
 
     def _refuse_settled(self, order: Order) -> None:
         """Another daemon on this state may have dealt with the slot since we saw it due. Raises SlotSettled."""
@@ -317,6 +354,7 @@ class Runner:
                     started, order.dry_run, order.explain is not None,
                     site, clock, self.state, pool, self.concurrency, still_claimed,
                     order.watch or Progress(self.clock, log), remotes, held,
+                    lambda within: self._slots(order, site, within),
                 )  # fmt: skip
                 try:
                     self._first_contact(site, log)

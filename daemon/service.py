@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.date import DateTrigger
 
 from daemon import errors
 from daemon.runner import Order
@@ -121,7 +122,7 @@ class Service:
         while not app.stop.is_set():
             try:
                 missed = due(job.schedule, trigger, self._since(job), app.clock.now(), zone)
-                if missed.latest is None or not self._one(job, missed, missed.latest):
+                if missed.latest is None or not self._one(job, missed, missed.latest, trigger, zone):
                     break
             except errors.SlotSettled:
                 continue
@@ -143,7 +144,7 @@ class Service:
         mark = self.app.state.slot(job.name)
         return mark.slot if mark else self.app.clock.now()
 
-    def _one(self, job: Job, missed: Missed, slot: datetime) -> bool:
+    def _one(self, job: Job, missed: Missed, slot: datetime, trigger: SlotTrigger, zone: ZoneInfo) -> bool:
         """Deal with the slots in `missed` by one run; False where they are left for another time."""
         app = self.app
         late = app.clock.now() - slot - job.settings.jitter > LATE or missed.count > 1
@@ -159,13 +160,23 @@ class Service:
             reason = "catch-up" if late else "slot"
             if late:
                 app.log.warning("slot.missed", job=job.name, slot=_iso(slot), missed=str(missed))
-            app.runner.run(Order(job, app.new_run_id(), reason, slot, missed.count if late else 0))
+            found = app.runner.run(Order(job, app.new_run_id(), reason, slot, missed.count if late else 0))
             app.prune()
+            if wait := found.get("again"):
+                self._wake_again(job, trigger, zone, timedelta(seconds=wait))
             mark = app.state.slot(job.name)
             return mark is not None and mark.slot >= slot  # else the next start, or the next slot, catches it up
         app.state.settle_slot(job.name, slot, job.schedule.text)
         app.prune()
         return True
+
+    def _wake_again(self, job: Job, trigger: SlotTrigger, zone: ZoneInfo, wait: timedelta) -> None:
+        """For a slot that was not dealt with and that the job has the patience for."""
+        at = self.app.clock.now() + wait
+        self.app.log.warning("slot.left", job=job.name, why="its run failed", again=_iso(at))
+        self._scheduler.add_job(
+            self._work_off, DateTrigger(at), args=[job, trigger, zone], id=f"{job.name} again", replace_existing=True
+        )
 
     def _crashed(self, job: Job, slot: datetime) -> bool:
         runs = self.app.state.runs(job.name, limit=GIVE_UP)

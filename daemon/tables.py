@@ -147,6 +147,16 @@ def of_findings(findings: Iterable[Mapping[str, str]]) -> Group:
     return Group(*lines)
 
 
+def of_answers(rows: Iterable[Mapping[str, str]]) -> Group:
+    """What `explain` says."""
+    return Group(
+        *(
+            Text.assemble((f"{row['about']}: ", "bold"), f"{row['state']}: " if row["state"] else "", row["why"])
+            for row in rows
+        )
+    )
+
+
 def of_steps(steps: Sequence[Mapping[str, str]], applied: bool) -> Group:
     """What `setup` would make or take away, or has."""
     lines: list[Any] = []

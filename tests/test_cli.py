@@ -215,6 +215,7 @@ def test_the_demo_runs_the_shipped_configuration(run):
     """Every job once, a table for each, exit code 0."""
     code, out, _ = run("demo")
     assert code == 0 and "maintenance" in out and out.count("Error Log") >= 1
+    assert all(f"{job}  " in out for job in ("items", "weekly", "expiry")) and "13 " in out
 
 
 def test_tables_are_written_for_narrow_and_wide_terminals(site):
@@ -231,7 +232,7 @@ def test_tables_are_written_for_narrow_and_wide_terminals(site):
 def test_help_names_every_command(run):
     """What there is, at a glance."""
     _, out, _ = run("--help")
-    assert all(name in out for name in ("run", "once", "check", "jobs", "history", "sandbox", "demo"))
+    assert all(name in out for name in ("run", "once", "explain", "check", "jobs", "history", "sandbox", "demo"))
 
 
 def test_sandbox_says_where_it_is_and_what_keys_it_takes():

@@ -188,10 +188,22 @@ class DocType:
         names = dict.fromkeys((*STANDARD, *(CHILD if self.istable else OPTIONAL)), "Data")
         return names | {own.fieldname: own.fieldtype for own in self.fields if own.has_value and not own.is_table}
 
+    def column(self, path: str) -> str | None:
+        """The field type of a column, or of one of a child table's as "table.field"; None where there is none."""
+        table, dot, name = path.partition(".")
+        if not dot:
+            return self.columns.get(path)
+        child = self.children.get(table)
+        return child.columns.get(name) if child else None
+
+    @property
+    def paths(self) -> list[str]:
+        """Every column, those of child tables as "table.field"."""
+        return [*self.columns, *(f"{table}.{name}" for table, child in self.children.items() for name in child.columns)]
+
     def no_dates(self, fields: Iterable[str]) -> list[str]:
-        """Those of `fields` that are there and hold no dates."""
-        columns, stamps = self.columns, ("creation", "modified")
-        types = {name: columns.get(name) for name in fields if name not in stamps}
+        """Those of `fields` that are there and hold no dates; "table.field" is one of a child table's."""
+        types = {name: self.column(name) for name in fields if name not in ("creation", "modified")}
         return [name for name, kind in types.items() if kind is not None and kind not in ("Date", "Datetime")]
 
     def grants(self, right: str, roles: Iterable[str]) -> bool:

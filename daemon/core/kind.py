@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from daemon.core.doctype import DocType
+from daemon.core.letter import Letter
 from daemon.core.links import LinksPort
 from daemon.core.plan import Action, Census, Guard, Outcome, Result, Tally
 from daemon.errors import SiteError
@@ -44,7 +45,12 @@ class Need:
     otherwise: Need | None = None
     """A second way, taken where the rights for this one are missing."""
     by_setup: bool = False
-    """`frappe-daemon setup` makes the DocType."""
+    """`frappe-daemon setup` makes the DocType, or gives the rights."""
+    lacking: str = ""
+    """What the job does where the rights are missing: that is then a warning, and no problem."""
+    mail: bool = False
+    """Mail is sent: the site must have an account for it, and show us afterwards what it sent. Says nothing of a
+    DocType beyond that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +58,15 @@ class Provision:
     """A document that `frappe-daemon setup` makes on the site for a job; daemon.site.provision makes it."""
 
     doctype: str
-    """DocType or Custom Field: both have a description, by which setup knows again what it made."""
+    """DocType or Custom Field: both have a description, by which setup knows again what it made. Or Role, which has
+    none and carries the mark in its name."""
     name: str
     """The name that the document has once it is made."""
     values: Mapping[str, Any]
     why: str
     """What it is for, as the end of a sentence."""
+    rights: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of a Role: DocType → permission types that it gives, to the user of the key by which setup runs."""
 
 
 class DialectPort(Protocol):
@@ -65,6 +74,7 @@ class DialectPort(Protocol):
 
     @property
     def desk(self) -> str: ...
+    def aggregate(self, function: str, field: str, alias: str) -> str | dict[str, str]: ...
     @property
     def log_settings_field(self) -> str: ...
     @property
@@ -80,6 +90,14 @@ class LogSettingsPort(Protocol):
     def run(self, job: Any, *, pause: Callable[[float], None], polls: int) -> str: ...
 
 
+class MailPort(Protocol):
+    """Mail through the site's own account; daemon.site.mail says more. Send letters by daemon.jobs._post alone."""
+
+    def send(self, letter: Letter) -> str: ...
+    def find(self, mark: str, since: datetime) -> str | None: ...
+    def standing(self, names: Sequence[str]) -> dict[str, str] | None: ...
+
+
 class SitePort(Protocol):
     """What kinds may ask of the site; daemon.site.client says more."""
 
@@ -87,11 +105,13 @@ class SitePort(Protocol):
     def dialect(self) -> DialectPort: ...
     @property
     def log_settings(self) -> LogSettingsPort: ...
+    @property
+    def mail(self) -> MailPort: ...
+    @property
+    def zone(self) -> ZoneInfo: ...
 
     url: str
 
-    @property
-    def zone(self) -> ZoneInfo: ...
     def user(self) -> str: ...
     def roles(self, user: str) -> frozenset[str]: ...
     def meta(self, doctype: str) -> DocType: ...
@@ -109,6 +129,9 @@ class SitePort(Protocol):
         limit_start: int = 0,
         limit_page_length: int = 0,
         order_by: str | None = None,
+        *,
+        group_by: str | None = None,
+        parent: str | None = None,
     ) -> list[dict[str, Any]]: ...
     def download(self, file_url: str, path: Path, *, largest: int) -> None: ...
     def attach(self, path: Path, doctype: str, name: str, *, file_name: str) -> str: ...
@@ -165,18 +188,54 @@ class JournalPort(Protocol):
         """All values under keys that begin with `prefix`."""
         ...
 
+    def page(self, prefix: str, after: str, limit: int) -> dict[str, Any]:
+        """The first `limit` values under keys that begin with `prefix` and sort behind `after`, in their order."""
+        ...
+
+    def pick(self, keys: Sequence[str]) -> dict[str, Any]:
+        """The values under these very keys, some hundreds at the most, as far as there are any."""
+        ...
+
     def write(self, changes: Mapping[str, Any]) -> None:
         """JSON values under their keys, None to forget: on the disk, all or nothing, when this returns."""
         ...
 
+    def forget(self, prefix: str, before: str) -> int:
+        """Forget what is under keys that begin with `prefix` and sort before `prefix` + `before`; how many it was."""
+        ...
 
-class Run(Protocol):
-    """One run, as a kind sees it."""
 
-    id: str
+class Inquiry(Protocol):
+    """What a kind needs that answers a question and does nothing."""
+
     job: str
     section: str
     """The job's section in the configuration, which jobs of one direction share."""
+
+    @property
+    def site(self) -> SitePort: ...
+
+    def now(self) -> datetime:
+        """The moment, aware."""
+        ...
+
+    def journal(self, owner: str) -> JournalPort:
+        """What runs of any job wrote down for `owner`, such as what is known of files that were imported."""
+        ...
+
+    def links(self, sync: str) -> LinksPort:
+        """The pairs of this sync; in a dry run, a copy to scribble upon."""
+        ...
+
+    def recall(self, key: str) -> Any:
+        """What an earlier run of this job remembered under `key`, or None."""
+        ...
+
+
+class Run(Inquiry, Protocol):
+    """One run, as a kind sees it."""
+
+    id: str
     direction: str
     """pull or push for a run of one direction alone, else ""."""
     wish: Mapping[str, Any]
@@ -186,11 +245,9 @@ class Run(Protocol):
     explain: bool
     """Every row that is kept wants its reason, too."""
 
-    @property
-    def site(self) -> SitePort: ...
-
-    def now(self) -> datetime:
-        """The moment, aware."""
+    def slots(self, within: timedelta) -> list[datetime]:
+        """The slots that this run stands for, the latest last, without those that are longer ago than `within`. Several
+        where some were missed. A run by hand stands for the latest slot that has been, however long ago."""
         ...
 
     def pause(self, seconds: float) -> None:
@@ -213,14 +270,6 @@ class Run(Protocol):
         """A file in `directory` for documents that this part of the run is about to delete."""
         ...
 
-    def journal(self, owner: str) -> JournalPort:
-        """What runs of any job wrote down for `owner`, such as what is known of files that were imported."""
-        ...
-
-    def links(self, sync: str) -> LinksPort:
-        """The pairs of this sync; in a dry run, a copy to scribble upon."""
-        ...
-
     def hold(self, context: AbstractContextManager[Answer]) -> Answer:
         """Enter `context`, and leave it when the run ends."""
         ...
@@ -231,10 +280,6 @@ class Run(Protocol):
 
     def progress(self, part: str, done: int, total: int) -> None:
         """Tell whoever watches how far a part is; may be called for every row."""
-        ...
-
-    def recall(self, key: str) -> Any:
-        """What an earlier run of this job remembered under `key`, or None."""
         ...
 
     def remember(self, key: str, value: Any) -> None:
@@ -272,7 +317,8 @@ class Part:
 
 class Kind(Protocol):
     """A module of daemon/jobs/. It may also have `provisions(settings, site)`, which yields each Provision that a job
-    of these settings needs on the site."""
+    of these settings needs on the site, and `explain(inquiry, settings, words)`, which answers why something was done
+    or not, as rows of "about", "state" and "why"."""
 
     Settings: type[Any]
 

@@ -48,6 +48,8 @@ class Outcome:
     who: str = ""
     count: int | None = None
     """Documents confirmed, where that differs from what was intended."""
+    summary: str = ""
+    """What a report counts it under, where `reason`, or the action's `why`, is about this one alone."""
 
     @property
     def documents(self) -> int:
@@ -114,6 +116,9 @@ class Tally:
     """Why the guard refused this part; then nothing of it was done."""
     error: Exception | None = None
     """What ended this part before its end."""
+    again: bool = False
+    """Some of it failed in a way that may pass: a job with patience (JobSettings.patience) tries again before its next
+    slot."""
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome, and keep it as a sample where a person will want to look at it."""
@@ -122,7 +127,7 @@ class Tally:
         if outcome.result in _BAD:
             self.errors[outcome.error or "unknown"] += number
         elif outcome.result is not Result.DONE:
-            self.reasons[outcome.reason or outcome.action.why] += number
+            self.reasons[outcome.summary or outcome.reason or outcome.action.why] += number
         if outcome.result is not Result.DONE and len(self.samples) < SAMPLES:
             self.samples.append(outcome)
 

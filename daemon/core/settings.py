@@ -295,3 +295,8 @@ class JobSettings(Model):
     def alone_in(self) -> list[Path]:
         """Directories that no other job may work in."""
         return []
+
+    @property
+    def patience(self) -> timedelta:
+        """For how long after its slot a run that failed is tried again; else the next slot is the next try."""
+        return timedelta(0)

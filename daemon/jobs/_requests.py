@@ -31,6 +31,7 @@ from typing import Any, cast
 
 from daemon.core.columns import Layout
 from daemon.core.kind import JournalPort, Part, Provision, Run
+from daemon.core.letter import Letter, subject_of
 from daemon.core.plan import Action, Census, Outcome
 from daemon.errors import (
     AlreadyRunning,
@@ -52,6 +53,7 @@ from daemon.errors import (
     UntrustedCertificate,
 )
 from daemon.files.inbox import RESULTS
+from daemon.jobs._bell import NOTIFICATION, address, bell, may_ring, rung
 from daemon.jobs._load import ROUNDS, Batch, Fate
 from daemon.jobs.import_ import REQUESTS, FilePart, Settings
 
@@ -69,7 +71,7 @@ PASSING = (
 """What is no fault of the request: it stays Running, and the next run goes on with it."""
 COUNTED = ("created", "updated", "skipped", "failed", "uncertain")
 DRY = "Dry run: nothing was written; the numbers say what would have been."
-NOTIFICATION, MAIL = "Notification Log", "Communication"
+MAIL = "Communication"
 
 
 def _field(name: str, kind: str, label: str = "", options: str = "", **more: Any) -> dict[str, Any]:
@@ -449,7 +451,7 @@ class RequestPart(FilePart):
         """Once: by a notification, else by mail, else in the report."""
         owner, why = self._entry["owner"], list[str]()
         ways: list[tuple[str, Callable[[], Any]]] = [(NOTIFICATION, self._ring), (MAIL, self._mail)]
-        if self._entry.get("telling") == MAIL or not self._may_ring():
+        if self._entry.get("telling") == MAIL or not may_ring(self._site):
             del ways[0]
         for name, tell in ways:
             try:
@@ -480,24 +482,16 @@ class RequestPart(FilePart):
             return
         raise OutcomeUnknown(f"{self._entry['owner']}: replies to a {name} were lost")
 
-    def _may_ring(self) -> bool:
-        """No role may create notifications unless it was given the right (desk/doctype/notification_log.json)."""
-        user = self._site.user()
-        return user == "Administrator" or self._site.meta(NOTIFICATION).grants("create", self._site.roles(user))
-
     def _heard(self, name: str) -> bool | None:
-        """None where it cannot be known: only Administrator sees notifications of others (notification_log.py:
-        get_permission_query_conditions)."""
-        if name == NOTIFICATION and self._site.user() != "Administrator":
-            return None
-        field, about = ("email_content", "document") if name == NOTIFICATION else ("content", "reference")
-        where: list[list[Any]] = [[field, "like", f"%{self._entry['run']}%"], [f"{about}_name", "=", self._name]]
+        """None where it cannot be known."""
+        if name == NOTIFICATION:
+            heard = rung(self._site, self._entry["run"], [self._name])
+            return None if heard is None else bool(heard)
+        where: list[list[Any]] = [["content", "like", f"%{self._entry['run']}%"], ["reference_name", "=", self._name]]
         return bool(self._site.get_list(name, ["name"], where))
 
     def _ring(self) -> None:
-        doc = {"doctype": NOTIFICATION, "type": "Alert", "for_user": self._entry["owner"], "subject": self._subject}
-        about = {"document_type": REQUESTS, "document_name": self._name, "email_content": self._message}
-        self._site.insert({**doc, **about})
+        self._site.insert(bell(self._entry["owner"], self._subject, (REQUESTS, self._name), self._message))
 
     def _mail(self) -> None:
         owner = self._entry["owner"]
@@ -505,20 +499,18 @@ class RequestPart(FilePart):
         address = str((rows[0].get("email") if rows else "") or owner)
         if "@" not in address:
             raise Invalid(f"{owner} has no e-mail address")
-        facts = {"recipients": address, "subject": self._subject, "content": self._message, "send_email": 1}
-        self._site.post_api(
-            "frappe.core.doctype.communication.email.make", {**facts, "doctype": REQUESTS, "name": self._name}
-        )
+        letter = Letter(address, self._subject, self._message, self._entry["run"], (REQUESTS, self._name))
+        self._site.mail.send(letter)
 
     @property
     def _subject(self) -> str:
-        return f"Import of {self._entry['asked']['doctype']}: {self._entry['final']['status']}"[:140]
+        return subject_of(f"Import of {self._entry['asked']['doctype']}: {self._entry['final']['status']}")
 
     @property
     def _message(self) -> str:
         final = self._entry["final"]
         counts = ", ".join(f"{final[key]:,} {key}" for key in COUNTED if final[key]) or "nothing was written"
-        link = f"{self._site.url}{self._site.dialect.desk}/{REQUESTS.lower().replace(' ', '-')}/{self._name}"
+        link = address(self._site, REQUESTS, self._name)
         said = html.escape(final["error_message"])
         about = f"{final['rows_total']:,} rows: {counts}."
         where = f'<a href="{html.escape(link)}">{self._name}</a> (run {self._entry["run"]})'

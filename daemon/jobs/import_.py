@@ -559,8 +559,19 @@ class _Within:
         found = self._journal.read(self._prefix + prefix)
         return {key.removeprefix(self._prefix): value for key, value in found.items()}
 
+    def page(self, prefix: str, after: str, limit: int) -> dict[str, Any]:
+        found = self._journal.page(self._prefix + prefix, self._prefix + after, limit)
+        return {key.removeprefix(self._prefix): value for key, value in found.items()}
+
+    def pick(self, keys: Sequence[str]) -> dict[str, Any]:
+        found = self._journal.pick([self._prefix + key for key in keys])
+        return {key.removeprefix(self._prefix): value for key, value in found.items()}
+
     def write(self, changes: Mapping[str, Any]) -> None:
         self._journal.write({self._prefix + key: value for key, value in changes.items()})
+
+    def forget(self, prefix: str, before: str) -> int:
+        return self._journal.forget(self._prefix + prefix, before)
 
 
 class _Results:

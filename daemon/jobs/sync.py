@@ -30,20 +30,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from daemon.core.api import ApiSettings
-from daemon.core.kind import DialectPort, JournalPort, Need, Part, Provision, RemotePort, Run, SitePort
+from daemon.core.kind import DialectPort, Inquiry, JournalPort, Need, Part, Provision, RemotePort, Run, SitePort
 from daemon.core.links import OPEN, PULL, PUSH, LinksPort, Status
 from daemon.core.mapping import FieldMap, Fields, compiled
 from daemon.core.plan import Action, Census, Guard, Outcome
 from daemon.core.reconcile import Policy, Side
 from daemon.core.settings import Conditions, Duration, FieldName, JobSettings, Model, PositiveDuration
-from daemon.errors import AlreadyRunning, SyncStopped
+from daemon.errors import AlreadyRunning, SyncStopped, UsageError
 from daemon.jobs._gather import Gatherer
 from daemon.jobs._settle import Settler
 
@@ -179,6 +179,27 @@ def parts(run: Run, settings: Settings) -> Iterable[Part]:
     sync = Sync(run, settings)
     yield Changes(sync)
     yield Deletions(sync)
+
+
+def explain(inquiry: Inquiry, settings: Settings, words: Sequence[str]) -> list[dict[str, str]]:  # noqa: ARG001
+    """Of one pair (`words`: the name of the document or the id of the record): how it stands, and what became of it the
+    last time. Raises UsageError where nothing is known of it."""
+    if len(words) != 1:
+        raise UsageError("a sync is asked about one pair: the name of its document, or the id of its record")
+    found = inquiry.links(f"sync {inquiry.section}").find(words[0])
+    if not found:
+        raise UsageError(
+            f"{inquiry.section} knows no document or record {words[0]}: no list showed it, or the filters leave it out",
+            action=f"`frappe-daemon sync {inquiry.section} --full --dry-run` looks at everything.",
+        )
+    return [
+        {
+            "about": f"{link.name or 'no document'} ↔ {link.remote or 'no record'}",
+            "state": f"{link.status}{', waits for the next run' if link.todo else ''}",
+            "why": f"{link.why} (run {link.run})" if link.run else "not worked on yet",
+        }
+        for link in found
+    ]
 
 
 class Memory:

@@ -60,7 +60,10 @@ def permission_add(site: FrappeSite, parent: str, role: str, permlevel: Any = 0)
     if rights.granted(site, parent) is standard:
         for row in standard:
             _insert_permission(site, parent, row)
-    _insert_permission(site, parent, {"role": role, "read": 1, "permlevel": int(permlevel or 0)})
+    level = int(permlevel or 0)
+    if any(row["role"] == role and int(row.get("permlevel") or 0) == level for row in rights.granted(site, parent)):
+        return site.say("Rule for this doctype, role, permlevel and if-owner combination already exists.")
+    return _insert_permission(site, parent, {"role": role, "read": 1, "permlevel": level})
 
 
 def _insert_permission(site: FrappeSite, parent: str, row: Mapping[str, Any]) -> None:
@@ -79,3 +82,26 @@ def permission_update(
         if row["role"] == role and int(row.get("permlevel") or 0) == int(permlevel) and row.get("name"):
             site.store.update("Custom DocPerm", row["name"], {ptype: int(decoded(value) or 0)})
     return "refresh"
+
+
+@method("frappe.core.page.permission_manager.permission_manager.remove")
+def permission_remove(site: FrappeSite, doctype: str, role: str, permlevel: Any) -> None:
+    """One role's rows; the last row of all cannot go."""
+    rights.only_system_manager(site)
+    kept = f"DELETE FROM {table('Custom DocPerm')} WHERE parent = ? AND role = ? AND permlevel = ?"
+    site.store.run(kept, (doctype, role, int(permlevel)))
+    if not site.store.all(f"SELECT name FROM {table('Custom DocPerm')} WHERE parent = ?", (doctype,)):
+        raise FrappeError("ValidationError", "There must be atleast one permission rule.", title="Cannot Remove")
+
+
+@method("frappe.core.page.permission_manager.permission_manager.reset")
+def permission_reset(site: FrappeSite, doctype: str) -> None:
+    """The standard permissions count again."""
+    rights.only_system_manager(site)
+    site.store.run(f"DELETE FROM {table('Custom DocPerm')} WHERE parent = ?", (doctype,))
+
+
+@method("frappe.core.page.permission_manager.permission_manager.get_standard_permissions")
+def standard_permissions(site: FrappeSite, doctype: str) -> list[Doc]:
+    rights.only_system_manager(site)
+    return [dict(row) for row in site.doctype(doctype).permissions]

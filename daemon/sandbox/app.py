@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import format_datetime
 
 from starlette.types import Receive, Scope, Send
 
@@ -36,7 +38,9 @@ class Wire:
         await answered(scope, receive, send, self.faults, self._work, self._log)
 
     def _work(self, scope: Scope, body: bytes, hit: list[Fault]) -> Answer:
-        return self._faulty(hit) or self._limited() or self._answered(scope, body)
+        answer = self._faulty(hit) or self._limited() or self._answered(scope, body)
+        answer.headers.setdefault("Date", format_datetime(self.site.clock().astimezone(UTC), usegmt=True))
+        return answer
 
     def _log(self, scope: Scope, status: int) -> None:
         self.requests.append((scope["method"], path_of(scope), status))

@@ -37,7 +37,7 @@ def seed(site: FrappeSite, meta: DocType, rows: Iterable[Mapping[str, Any]], col
     def filled() -> Iterator[Doc]:
         now, user = site.now(), site.user
         for row in rows:
-            name = row.get("name") or f"{rng.getrandbits(40):010x}"
+            name = row.get("name") or f"{rng.getrandbits(64):016x}"
             creation = row.get("creation") or now
             modified = stamp(row.get("modified") or creation, "Datetime")
             stamps = {"creation": stamp(creation, "Datetime"), "modified": modified, "owner": row.get("owner") or user}
@@ -46,7 +46,7 @@ def seed(site: FrappeSite, meta: DocType, rows: Iterable[Mapping[str, Any]], col
             for table in meta.tables:
                 for idx, child in enumerate(row.get(table.name) or (), 1):
                     whose = {"parent": name, "parenttype": meta.name, "parentfield": table.name, "idx": idx}
-                    children[table.options].append({"name": f"{rng.getrandbits(40):010x}", **stamps, **whose, **child})
+                    children[table.options].append({"name": f"{rng.getrandbits(64):016x}", **stamps, **whose, **child})
             yield full
 
     site.store.insert_all(meta.name, filled(), columns)
@@ -88,6 +88,60 @@ def fill(sandbox: Sandbox) -> None:
     sandbox.seed("Email Queue", _mails(rng, now))
     sandbox.seed("Version", _versions(rng, now, orders))
     sandbox.seed("Scheduled Job Log", _job_logs(sandbox, rng, now))
+    rng = random.Random(21)
+    sandbox.seed("Sales Invoice", list(_invoices(rng, now)))
+    for number, name in enumerate(CUSTOMERS):
+        sandbox.set("Customer", name, creation=(now - timedelta(days=2.5 + 4 * number)).isoformat(" ", "microseconds"))
+    _fill_expiring(sandbox, random.Random(22), now)
+
+
+LICENSE = {
+    "name": "License",
+    "autoname": "prompt",
+    "fields": [
+        {"fieldname": "valid_till", "fieldtype": "Date"},
+        {"fieldname": "assigned_to", "fieldtype": "Link", "options": "User"},
+    ],
+    "permissions": [{"role": "System Manager", "read": 1, "write": 1, "create": 1, "email": 1}],
+}
+POLICY = {
+    "name": "Insurance Policy",
+    "autoname": "prompt",
+    "fields": [{"fieldname": "insurer", "fieldtype": "Data"}, {"fieldname": "expiry_date", "fieldtype": "Date"}],
+    "permissions": LICENSE["permissions"],
+}
+OWNER = {"dt": "Contract", "fieldname": "contract_owner", "label": "Contract Owner", "fieldtype": "Link"}
+"""What this company has added to Contract: a custom field."""
+
+
+def _fill_expiring(sandbox: Sandbox, rng: random.Random, now: datetime) -> None:
+    """Contracts, and two DocTypes of the company's own; some near their date, most not, one cancelled."""
+    people = ("manager@example.com", "clerk@example.com", "Administrator")
+    sandbox.seed("Custom Field", [{"name": "Contract-contract_owner", "options": "User", **OWNER}])
+    with sandbox.site.store.lock:
+        sandbox.site.add_field({"options": "User", **OWNER})
+    sandbox.add_doctype(LICENSE)
+    sandbox.add_doctype(POLICY)
+
+    def expires(number: int) -> str:
+        days = (-9, 1, 5, 23, 40)[number] if number < 5 else rng.randint(62, 700)
+        return str((now + timedelta(days=days)).date())
+
+    contracts = [
+        {"name": f"CON-{now.year}-{n + 1:05d}", "party_type": "Customer", "party_name": CUSTOMERS[n % len(CUSTOMERS)],
+         "end_date": expires(n), "contract_owner": people[n % 2] if n % 5 else "", "docstatus": 2 if n == 4 else 1}
+        for n in range(30)
+    ]  # fmt: skip
+    sandbox.seed("Contract", contracts)
+    titles = ("CAD", "Mail Server", "Payroll", "Backup", "Forklift Control", "Firewall")
+    licenses = [
+        {"name": title, "valid_till": expires(n), "assigned_to": people[n % 3]} for n, title in enumerate(titles)
+    ]
+    sandbox.seed("License", licenses)
+    kinds = ("Fire", "Liability", "Transport", "Machinery", "Cyber")
+    policies = [{"name": f"{kind} {now.year}", "insurer": "Aldermere Mutual", "expiry_date": expires(n),
+                 "owner": people[n % 2]} for n, kind in enumerate(kinds)]  # fmt: skip
+    sandbox.seed("Insurance Policy", policies)
 
 
 def _ago(rng: random.Random, now: datetime, days: float = DAYS) -> str:
@@ -102,14 +156,30 @@ def _orders(rng: random.Random, now: datetime) -> Iterator[Doc]:
         yield {
             "name": f"SAL-ORD-{creation[:4]}-{number:05d}", "creation": creation, "docstatus": 1, "customer": customer,
             "customer_name": customer, "transaction_date": creation[:10], "company": "Bench & Co", "currency": "USD",
-            "items": items, "total": total, "grand_total": total, "status": "To Deliver and Bill",
+            "items": items, "total": total, "grand_total": total, "base_grand_total": total,
+            "status": "To Deliver and Bill",
+        }  # fmt: skip
+
+
+def _invoices(rng: random.Random, now: datetime) -> Iterator[Doc]:
+    """Two in three working days; the good sellers sell better."""
+    weights = [len(ITEMS) - number for number in range(len(ITEMS))]
+    for number in range(1, 401):
+        creation, customer = _ago(rng, now), rng.choice(CUSTOMERS)
+        items = [_row(rng, item) for item in dict.fromkeys(rng.choices(ITEMS, weights, k=rng.randint(1, 4)))]
+        total = round(sum(row["amount"] for row in items), 2)
+        yield {
+            "name": f"ACC-SINV-{creation[:4]}-{number:05d}", "creation": creation, "docstatus": 1, "items": items,
+            "customer": customer, "customer_name": customer, "posting_date": creation[:10], "company": "Bench & Co",
+            "currency": "USD", "total": total, "grand_total": total, "base_grand_total": total, "status": "Unpaid",
         }  # fmt: skip
 
 
 def _row(rng: random.Random, item: str) -> Doc:
     quantity, rate = rng.randint(1, 20), rng.randint(200, 9000) / 100
     facts = {"item_code": item, "item_name": item, "qty": float(quantity), "rate": rate}
-    return facts | {"amount": round(quantity * rate, 2)}
+    amount = round(quantity * rate, 2)
+    return facts | {"amount": amount, "base_amount": amount}
 
 
 def _issues(rng: random.Random, now: datetime) -> Iterator[Doc]:

@@ -250,6 +250,12 @@ API Request Log | Core
 Prepared Report | Core
   + System Manager: all
   report_name:Data; status:Data
+Email Unsubscribe | Email
+  + System Manager: all
+  email:Data !reqd; reference_doctype:Link[DocType]; reference_name:Data; global_unsubscribe:Check
+Email Account | Email | autoname=field:email_account_name
+  + System Manager: all
+  email_account_name:Data; email_id:Data; enable_outgoing:Check; default_outgoing:Check; enable_incoming:Check
 Notification Log | Desk
   + All: read
   subject:Text; for_user:Link[User]; type:Data; email_content:Text Editor; document_type:Data; document_name:Data
@@ -301,6 +307,7 @@ ToDo | Desk
   allocated_to:Link[User]; date:Date; color:Color; reference_type:Data; reference_name:Data; assigned_by:Link[User]
 Communication | Core
   + System Manager: read write create delete report email
+  + All: read delete email if_owner
   subject:Small Text !reqd; content:Text Editor; communication_medium:Data; communication_type:Data
   sent_or_received:Data; recipients:Code; cc:Code; bcc:Code; sender:Data; status:Data; reference_doctype:Data
   reference_name:Data; delivery_status:Data
@@ -341,9 +348,11 @@ Sales Order | Selling | autoname=naming_series: | is_submittable
   naming_series:Data=SAL-ORD-.YYYY.-; customer:Link[Customer] !reqd; customer_name:Data; transaction_date:Date
   delivery_date:Date !allow_on_submit; order_type:Select[/Sales/Maintenance/Shopping Cart]=Sales
   company:Link[Company]; currency:Link[Currency]; items:Table[Sales Order Item] !reqd; total_qty:Float; total:Currency
-  grand_total:Currency; status:Data=Draft !allow_on_submit; po_no:Data !allow_on_submit; amended_from:Link[Sales Order]
+  grand_total:Currency[currency]; base_grand_total:Currency[Company:company:default_currency]
+  status:Data=Draft !allow_on_submit; po_no:Data !allow_on_submit; amended_from:Link[Sales Order]
 Sales Order Item | Selling | istable
-  item_code:Link[Item]; item_name:Data; qty:Float; rate:Currency; amount:Currency; delivery_date:Date; warehouse:Data
+  item_code:Link[Item]; item_name:Data; qty:Float; rate:Currency; amount:Currency[currency]
+  base_amount:Currency[Company:company:default_currency]; delivery_date:Date; warehouse:Data
 Sales Invoice | Accounts | autoname=naming_series: | is_submittable
   + Sales User: all
   + Accounts Manager: all
@@ -351,10 +360,12 @@ Sales Invoice | Accounts | autoname=naming_series: | is_submittable
   naming_series:Data=ACC-SINV-.YYYY.-; customer:Link[Customer] !reqd; customer_name:Data; posting_date:Date
   due_date:Date
   company:Link[Company]; currency:Link[Currency]; items:Table[Sales Invoice Item] !reqd; total_qty:Float; total:Currency
-  grand_total:Currency; outstanding_amount:Currency !allow_on_submit; status:Data=Draft !allow_on_submit
+  grand_total:Currency[currency]; base_grand_total:Currency[Company:company:default_currency]
+  outstanding_amount:Currency !allow_on_submit; status:Data=Draft !allow_on_submit
   amended_from:Link[Sales Invoice]
 Sales Invoice Item | Accounts | istable
-  item_code:Link[Item]; item_name:Data; qty:Float; rate:Currency; amount:Currency; sales_order:Link[Sales Order]
+  item_code:Link[Item]; item_name:Data; qty:Float; rate:Currency; amount:Currency[currency]
+  base_amount:Currency[Company:company:default_currency]; sales_order:Link[Sales Order]
 Issue | Support | autoname=naming_series:
   + System Manager: all
   + Support Team: all

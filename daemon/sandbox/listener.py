@@ -79,10 +79,10 @@ class Listener:
             raise
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
-    def start(self, app: ASGIApp) -> None:
+    def start(self, app: ASGIApp, *, date_header: bool = True) -> None:
         config = uvicorn.Config(
             _with_abort(app), http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
-            proxy_headers=False, timeout_graceful_shutdown=1,
+            proxy_headers=False, date_header=date_header, timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = _Server(config)
         self._thread = threading.Thread(target=self._serve, name="sandbox", daemon=True)

@@ -33,10 +33,27 @@ def make_email(
     facts |= {"communication_medium": "Email", "sent_or_received": "Sent", "recipients": ", ".join(to)}
     facts |= {"cc": ", ".join(copied), "reference_doctype": doctype or None, "reference_name": name or None}
     made = hash_name()
-    site.store.insert("Communication", {**site.stamps(made), **facts})
+    content = _sanitized(site, content)
+    site.store.insert("Communication", {**site.stamps(made), **facts, "content": content})
     if int(decoded(send_email) or 0):
-        _queue(site, made, [*to, *copied], subject, content)
+        _queue(site, made, [one for one in (*to, *copied) if not _unsubscribed(site, one, doctype, name)], facts)
     return {"name": made, "emails_not_sent_to": ""}
+
+
+def _sanitized(site: FrappeSite, content: str) -> str:
+    """utils/html_utils.py:sanitize_html, as far as it shows in mails: scripts go, and on 16 styles; comments stay."""
+    gone = "script|style" if site.version == "16" else "script"
+    return re.sub(rf"<({gone})\b.*?</\1>", "", content, flags=re.DOTALL | re.IGNORECASE)
+
+
+def _unsubscribed(site: FrappeSite, address: str, doctype: str, name: str) -> bool:
+    """email_queue.py:get_unsubscribed_user_emails: from all mails, or from those about a document."""
+    rows = site.store.all(f"SELECT * FROM {table('Email Unsubscribe')} WHERE email = ?", (address,))
+    about = (doctype or None, name or None)
+    return any(
+        row["global_unsubscribe"] or (about[0] and (row["reference_doctype"], row["reference_name"]) == about)
+        for row in rows
+    )
 
 
 def _addresses(site: FrappeSite, given: Any) -> list[str]:
@@ -50,11 +67,14 @@ def _addresses(site: FrappeSite, given: Any) -> list[str]:
     return listed
 
 
-def _queue(site: FrappeSite, communication: str, to: list[str], subject: str, content: str) -> None:
+def _queue(site: FrappeSite, communication: str, to: list[str], facts: Doc) -> None:
+    """Nothing where nobody is left to mail to."""
     if site.config.get("mute_emails") == "no account":
         text = "Please setup default Email Account from Settings > Email Account"
         raise FrappeError("OutgoingEmailError", text)
-    name = hash_name()
+    if not to:
+        return
+    name, subject, content = hash_name(), facts["subject"], facts["content"]
     row = {"sender": site.user, "status": "Not Sent", "communication": communication, "message": content}
     site.store.insert("Email Queue", {**site.stamps(name), **row})
     for idx, address in enumerate(to, 1):

@@ -68,15 +68,21 @@ def only_system_manager(site: FrappeSite) -> None:
 def visible(site: FrappeSite, doctype: str) -> tuple[str, Sequence[Any]]:
     """A condition in SQL, with its values, that confines a list to rows that one may see.
 
-    notification_log.py, todo.py and user.py: get_permission_query_conditions.
+    notification_log.py, todo.py, user.py and communication.py: get_permission_query_conditions.
     """
     if site.user == "Administrator":
         return "", ()
     if doctype == "User":
         return f"{table(doctype)}.name NOT IN (?, ?)", ("Administrator", "Guest")
+    if doctype == "Communication" and not roles(site) & {"System Manager", "Super Email User"}:
+        return f"{table(doctype)}.communication_medium != 'Email'", ()
     if doctype == "Notification Log":
         return f"{table(doctype)}.for_user = ?", (site.user,)
     readers = {one.get("role") for one in granted(site, doctype)} - AUTOMATIC
     if doctype == "ToDo" and not readers & roles(site):
         return f"{table(doctype)}.allocated_to = ? OR {table(doctype)}.assigned_by = ?", (site.user, site.user)
+    mine = roles(site)
+    reading = [one for one in granted(site, doctype) if one.get("role") in mine and one.get("read")]
+    if reading and all(one.get("if_owner") for one in reading):
+        return f"{table(doctype)}.owner = ?", (site.user,)
     return "", ()

@@ -19,7 +19,12 @@ def computed(site: FrappeSite, doctype: str, doc: Doc) -> Doc:
         return doc
     rows = [_row(site, row) for row in doc.get("items") or ()]
     total = round(sum(row["amount"] for row in rows), 2)
-    sums = {"total": total, "grand_total": total, "total_qty": sum(row["qty"] for row in rows)}
+    sums = {
+        "total": total,
+        "grand_total": total,
+        "base_grand_total": total,
+        "total_qty": sum(row["qty"] for row in rows),
+    }
     customer = site.store.get("Customer", doc.get("customer")) or {}
     name = doc.get("customer_name") or customer.get("customer_name")
     return {**doc, **sums, "items": rows, "customer_name": name}
@@ -29,7 +34,8 @@ def _row(site: FrappeSite, row: Mapping[str, Any]) -> Doc:
     quantity, rate = float(row.get("qty") or 0), float(row.get("rate") or 0)
     item = site.store.get("Item", row.get("item_code")) or {}
     name = row.get("item_name") or item.get("item_name")
-    return {**row, "qty": quantity, "rate": rate, "amount": round(quantity * rate, 2), "item_name": name}
+    amount = round(quantity * rate, 2)
+    return {**row, "qty": quantity, "rate": rate, "amount": amount, "base_amount": amount, "item_name": name}
 
 
 def submitted(doctype: str) -> Doc:

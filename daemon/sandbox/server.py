@@ -188,7 +188,7 @@ class Sandbox:
 
     def __enter__(self) -> Self:
         self._worker = Worker(self.site, self._worker_delay)
-        self._listener.start(Starlette(routes=self._routes))
+        self._listener.start(Starlette(routes=self._routes), date_header=False)  # the site has a clock of its own
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -104,6 +104,8 @@ class FrappeSite:
             self.store.insert("User", {**self.stamps(user), **facts})
             for number, role in enumerate(roles, 1):
                 self.add_child("Has Role", ("User", user, "roles"), number, {"role": role})
+        account = {"email_account_name": "Outgoing", "email_id": "erp@example.com", "enable_outgoing": 1}
+        self.store.insert("Email Account", {**self.stamps("Outgoing"), **account, "default_outgoing": 1})
         for name, method in SCHEDULED.items():
             job = {"method": method, "stopped": 0, "create_log": 1, "frequency": "Daily"}
             key = hash_name() if self.version == "16" else name

@@ -23,6 +23,7 @@ from daemon.site.bulk import Each, present, remove
 from daemon.site.clock import SiteClock
 from daemon.site.dialect import Dialect
 from daemon.site.logs import LogSettings
+from daemon.site.mail import Mail
 from daemon.site.paging import Filters, columns_of, conditions, pages
 from daemon.site.replies import value_of
 from daemon.site.transport import Safety, Transport, encode, quoted
@@ -338,6 +339,16 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
         """Server-side retention."""
         return LogSettings(self)
 
+    @property
+    def mail(self) -> Mail:
+        """Mail through the site's outgoing account."""
+        return Mail(self)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The site's time zone."""
+        return self.clock.zone
+
     def remove(
         self, doctype: str, names: Sequence[str | int], where: Sequence[Sequence[Any]], each: Each
     ) -> dict[str | int, errors.SiteError]:
@@ -412,10 +423,6 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
                     what = f"the site's time zone {name[:80]!r} is unknown on this machine"
                     raise errors.NotConfigured(what) from None
             return self._clock
-
-    @property
-    def zone(self) -> ZoneInfo:
-        return self.clock.zone
 
     def moment(self, text: str) -> datetime:
         """The aware moment of a datetime of the site: daemon.site.clock."""

@@ -1,8 +1,8 @@
-"""What jobs need on the site, made and taken away again: DocTypes and Custom Fields. Reads and writes these alone.
+"""What jobs need on the site, made and taken away again: DocTypes, Custom Fields, and rights by a Role of our own.
 
-What is made carries a mark in its description. Nothing without the mark is changed or removed, so that what somebody
-else made, by hand or by an app, stays as it is. Making something runs DDL, which MariaDB does not undo, so this is for
-a person at the command line and never for a run.
+What is made carries a mark in its description, a Role in its name. Nothing without the mark is changed or removed, so
+that what somebody else made, by hand or by an app, stays as it is. Making something runs DDL, which MariaDB does not
+undo, so this is for a person at the command line and never for a run.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from daemon import errors
 from daemon.core.kind import Provision
+from daemon.site import grants
 
 if TYPE_CHECKING:
     from daemon.site.client import Site
 
 MARK = "made by frappe-daemon setup"
-"""Ends the description of what was made, and of nothing else."""
-MARKED = ("Custom Field", "DocType")
+"""Ends the description of what was made, and of nothing else; of a Role its name."""
+MARKED = ("Role", "Custom Field", "DocType")
 """Where to look for the mark, in the order in which things can go."""
 ATTEMPTS = 3
 MISSING, OURS, THEIRS = "missing", "ours", "not ours"
@@ -43,7 +44,9 @@ class Step:
 
 
 def seen(site: Site, wanted: Provision) -> str:
-    """MISSING, OURS or THEIRS."""
+    """MISSING, OURS or THEIRS. A Role is missing until all of its rights are given."""
+    if wanted.doctype == "Role":
+        return OURS if grants.given(site, wanted) else MISSING
     rows = site.get_list(wanted.doctype, ["name", "description"], [["name", "=", wanted.name]])
     if not rows:
         return MISSING
@@ -52,6 +55,8 @@ def seen(site: Site, wanted: Provision) -> str:
 
 def make(site: Site, wanted: Provision) -> None:
     """Insert it with the mark. After a lost reply it is looked up, and sent again: two cannot have one name."""
+    if wanted.doctype == "Role":
+        return grants.give(site, wanted)
     said = str(wanted.values.get("description") or "")
     doc = {**wanted.values, "doctype": wanted.doctype, "description": f"{said} {MARK}".strip()}
     for attempt in range(ATTEMPTS):
@@ -59,22 +64,26 @@ def make(site: Site, wanted: Provision) -> None:
             site.insert(doc)
         except (errors.OutcomeUnknown, errors.AlreadyExists, errors.Invalid) as error:
             if seen(site, wanted) == OURS:
-                return
+                return None
             if attempt == ATTEMPTS - 1 or not isinstance(error, errors.OutcomeUnknown):
                 raise
         else:
-            return
+            return None
+    return None
 
 
 def remove(site: Site, made: Provision) -> None:
     """Delete it, if it carries the mark. A lost reply is looked up."""
+    if made.doctype == "Role":
+        return grants.take(site, made.name)
     if seen(site, made) != OURS:
-        return
+        return None
     try:
         site.delete(made.doctype, made.name)
     except (errors.OutcomeUnknown, errors.NotFound):
         if seen(site, made) == OURS:
             raise
+    return None
 
 
 def to_make(site: Site, wanted: Iterable[Provision]) -> Iterator[Step]:
@@ -100,7 +109,8 @@ def to_make(site: Site, wanted: Iterable[Provision]) -> Iterator[Step]:
 def to_remove(site: Site) -> Iterator[Step]:
     """The plan for taking away whatever carries the mark, also for jobs that the configuration no longer has."""
     for doctype in MARKED:
-        for row in site.get_list(doctype, ["name"], [["description", "like", f"%{MARK}"]]):
+        marked = "name" if doctype == "Role" else "description"
+        for row in site.get_list(doctype, ["name"], [[marked, "like", f"%{MARK}"]]):
             thing = Provision(doctype, row["name"], {}, "")
             yield Step(f"{doctype} {thing.name}", "would be removed", _documents(site, thing), provision=thing)
 

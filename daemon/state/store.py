@@ -6,7 +6,7 @@ Every method is one transaction and may be called from any thread. What goes wro
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -252,6 +252,26 @@ class State:
         query = select(memory.c.key, memory.c.value).where(memory.c.job == job, memory.c.key.between(prefix, beyond))
         with self.reading() as connection:
             return {row.key: row.value for row in connection.execute(query.order_by(memory.c.key))}
+
+    def recall_page(self, job: str, prefix: str, after: str, limit: int) -> dict[str, Any]:
+        """The first `limit` of what `job` remembered under keys that begin with `prefix` and sort behind `after`."""
+        keys = and_(memory.c.key > after, memory.c.key.between(prefix, prefix + chr(0x10FFFF)))
+        query = select(memory.c.key, memory.c.value).where(memory.c.job == job, keys)
+        with self.reading() as connection:
+            rows = connection.execute(query.order_by(memory.c.key).limit(limit))
+            return {row.key: row.value for row in rows}
+
+    def recall_some(self, job: str, keys: Sequence[str]) -> dict[str, Any]:
+        """What `job` remembered under these keys."""
+        query = select(memory.c.key, memory.c.value).where(memory.c.job == job, memory.c.key.in_(list(keys)))
+        with self.reading() as connection:
+            return {row.key: row.value for row in connection.execute(query)}
+
+    def forget_between(self, job: str, first: str, beyond: str) -> int:
+        """Forget all that `job` remembered under keys from `first` to before `beyond`; how many it was."""
+        keys = and_(memory.c.job == job, memory.c.key >= first, memory.c.key < beyond)
+        with self.writing() as connection:
+            return connection.execute(delete(memory).where(keys)).rowcount
 
     def remember_all(self, job: str, changes: Mapping[str, Any]) -> None:
         """Keep these values under their keys, and forget those that are None: all of it or, after a crash, nothing."""

@@ -4,7 +4,7 @@ import pytest
 
 from daemon import errors
 
-from .conftest import ADMINISTRATOR, CLERK, MANAGER
+from .conftest import ADMINISTRATOR, CLERK, MANAGER, client_of
 
 MAKE = "frappe.core.doctype.communication.email.make"
 
@@ -165,3 +165,81 @@ def test_public_files_are_for_all(site, mark):
 def test_uploads_are_not_for_get_in_16(site):
     """16 takes POST only: 403; 14 and 15 miss the file: 417."""
     assert site.get("/api/method/upload_file").status == (403 if site.major >= 16 else 417)
+
+
+CONTENT = """<style>@media print {{ .x {{ color: red }} }}</style><meta name="color-scheme" content="light dark">
+<!-- {mark} --><div dir="rtl" lang="ar" style="background-color: Canvas; color: CanvasText"><table><tbody><tr><td
+bgcolor="#ff0000" align="right">12</td></tr></tbody></table><span style="unicode-bidi:isolate">x</span></div>"""
+
+
+def letter_of(mark, recipient="a@example.com", **more):
+    from daemon.core.letter import Letter
+
+    return Letter(recipient, mark, CONTENT.format(mark=""), mark, **more)
+
+
+def forget(site, communication):
+    """Delete the mail and its row in the queue after the test."""
+    site.made.append(("Communication", communication))
+    asked = {"fields": ["name"], "filters": {"communication": communication}}
+    site.made.extend(("Email Queue", row["name"]) for row in site.list("Email Queue", **asked).value)
+
+
+def test_what_a_mail_keeps_of_its_html(site, mark):
+    """utils/html_utils.py:sanitize_html: comments, <meta>, directions and system colours; on 16 no <style>."""
+    name = site.call(MAKE, recipients="a@example.com", subject=mark, content=CONTENT.format(mark=mark)).value["name"]
+    site.made.append(("Communication", name))
+    kept = site.read("Communication", name).value["content"]
+    for part in (
+        f"<!-- {mark} -->",
+        '<meta name="color-scheme" content="light dark">',
+        'dir="rtl"',
+        'bgcolor="#ff0000"',
+    ):
+        assert part in kept
+    assert "background-color:canvas;color:canvastext" in kept.lower().replace(" ", "")
+    assert "unicode-bidi:isolate" in kept and ("<style>" in kept) == (site.major < 16)
+
+
+def test_a_letter_is_found_again_by_its_mark(site, mark, client):
+    """Sent once, it is found, and stands in the queue; another mark is not there, nor one that was made later."""
+    from datetime import UTC, datetime, timedelta
+
+    begun = datetime.now(UTC)
+    name = client.mail.send(letter_of(mark, reference=("User", MANAGER)))
+    forget(site, name)
+    assert client.mail.find(mark, begun) == name
+    assert client.mail.find(f"{mark}x", begun) is None
+    assert client.mail.find(mark, begun + timedelta(hours=2)) is None
+    assert client.mail.standing([name, "no-such-mail"]) == {name: "Not Sent"}
+    assert client.mail.standing([]) == {}
+
+
+def test_who_is_no_system_manager_sees_no_mail(site, mark):
+    """Not even those that he sent (communication.py:get_permission_query_conditions_for_communication), nor the queue.
+    So that nobody takes that for proof, it is NotPermitted."""
+    from datetime import UTC, datetime
+
+    begun = datetime.now(UTC)
+    with client_of(site, CLERK) as clerk, client_of(site, MANAGER) as manager:
+        name = clerk.mail.send(letter_of(mark))
+        forget(site, name)
+        assert manager.mail.find(mark, begun) == name
+        with pytest.raises(errors.NotPermitted):
+            clerk.mail.find(mark, begun)
+        assert clerk.mail.standing([name]) is None
+
+
+def test_nothing_is_queued_for_who_unsubscribed(site, mark, client):
+    """200 and a Communication all the same: the queue alone tells."""
+    address = f"{mark}@example.com"
+    site.make("Email Unsubscribe", email=address, global_unsubscribe=1)
+    name = client.mail.send(letter_of(mark, address))
+    forget(site, name)
+    assert client.mail.standing([name]) == {}
+
+
+def test_a_letter_to_no_address_is_refused(client, mark):
+    """Invalid, of the document's owner."""
+    with pytest.raises(errors.Invalid):
+        client.mail.send(letter_of(mark, "not an address"))

@@ -136,3 +136,13 @@ ORDER_WITH_RIGHTS = {
 def test_a_right_counts_on_all_documents_alone(right: str, roles: list[str], granted: bool) -> None:
     """Not one for what the user owns, nor one for fields of a higher level."""
     assert DocType.of("Order", [ORDER_WITH_RIGHTS]).grants(right, roles) is granted
+
+
+def test_columns_of_child_tables_are_named_by_their_table():
+    """ "table.field"; what is no date there is told as such."""
+    child = {"name": "Part", "istable": 1, "fields": [{"fieldname": "ends", "fieldtype": "Date"}]}
+    table = {"fieldname": "parts", "fieldtype": "Table", "options": "Part"}
+    meta = DocType.of("License", [{"name": "License", "fields": [table]}, child])
+    assert meta.column("parts.ends") == "Date" and meta.column("parts.end") is meta.column("gone.ends") is None
+    assert meta.column("parts") is None and "parts.ends" in meta.paths
+    assert meta.no_dates(["parts.ends", "parts.idx", "creation"]) == ["parts.idx"]

@@ -10,6 +10,7 @@ import pytest
 
 from daemon.core.links import PULL, PUSH, Link, Status
 from daemon.core.mapping import Fields, compiled
+from daemon.runner import Order
 from daemon.sandbox import Fault, Sandbox
 from daemon.sandbox.orders import Orders
 from daemon.site import provision
@@ -82,11 +83,8 @@ class Shop:
             list(provision.apply(site, provision.to_make(site, self.job.kind.provisions(self.job.settings, site))))
 
     def run(self, direction: str = "both", **order: Any) -> dict[str, Any]:
-        from daemon.cli_sync import _both_ways
-        from daemon.runner import Order
-
         app = self.daemon.app
-        job = _both_ways(app, "orders") if direction == "both" else app.job(f"orders.{direction}")
+        job = app.job("orders" if direction == "both" else f"orders.{direction}")
         wish = order.pop("wish", {})
         return app.runner.run(Order(job, app.new_run_id(), "by hand", wish=wish, **order))
 

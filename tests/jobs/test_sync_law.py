@@ -3,6 +3,7 @@ a person; nothing is doubled, no update is lost, and a run after that writes not
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -280,10 +281,13 @@ def _watched(port: Any, watch: Callable[[bool], None]) -> Any:
     return port
 
 
+EXAMPLES = int(os.environ.get("SYNC_LAW_EXAMPLES", "6"))
+"""More in the long proofs."""
+
 TestSyncing = Syncing.TestCase
 TestSyncing.settings = settings(
-    max_examples=int(__import__("os").environ.get("N", "3")),
-    stateful_step_count=int(__import__("os").environ.get("STEPS", "15")),
+    max_examples=EXAMPLES,
+    stateful_step_count=18,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate, Phase.shrink],

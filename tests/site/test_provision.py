@@ -7,7 +7,9 @@ import json
 import pytest
 
 from daemon import cli
+from daemon.core.kind import Provision
 from daemon.sandbox import Fault
+from daemon.site import provision
 from daemon.site.provision import MARK
 
 REQUESTS = '[jobs.asked]\nkind = "import"\nschedule = "every 1m"\nrequests = true\ndirectory = "work"\n'
@@ -109,3 +111,41 @@ def test_a_lost_reply_is_looked_up(kind, setup, sandbox):
 def test_disabled_jobs_need_nothing(setup):
     """Until they are enabled."""
     assert setup("--json", jobs=REQUESTS + "enabled = false\n")[1] == []
+
+
+RIGHTS = Provision("Role", f"Tester, {MARK}", {"role_name": f"Tester, {MARK}", "desk_access": 1}, "for a test",
+                   rights={"Notification Log": ("create",)})  # fmt: skip
+
+
+def granted(daemon, *, remove: bool = False) -> list[str]:
+    """States of the steps that give the right, or take it away."""
+    with daemon.app.site() as site:
+        steps = provision.to_remove(site) if remove else provision.to_make(site, [RIGHTS])
+        return [step.state for step in provision.apply(site, steps)]
+
+
+def holding(sandbox) -> tuple[int, int, int]:
+    """(roles, permissions, users) with the mark."""
+    marked = {"role": ["like", f"%{MARK}"]}
+    return (sandbox.count("Role", {"name": ["like", f"%{MARK}"]}), len(sandbox.rows("Custom DocPerm", marked)),
+            len(sandbox.rows("Has Role", marked)))  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["lose_reply", "cut"])
+@pytest.mark.parametrize("path", ["*/Role", "*permission_manager.add", "*permission_manager.update", "*/User/*"])
+def test_a_right_is_given_once_whatever_reply_is_lost(path, kind, sandbox, daemon_for):
+    """One role, one row of permissions, one user who has it; and all of it goes again."""
+    daemon = daemon_for(sandbox, TODOS, user="manager@example.com")
+    sandbox.faults.add(Fault(kind, path=path, times=1))
+    assert granted(daemon) == ["made"] and holding(sandbox) == (1, 1, 1)
+    assert granted(daemon) == ["exists"] and holding(sandbox) == (1, 1, 1)
+    sandbox.faults.add(Fault(kind, path="*permission_manager.remove", times=1))
+    sandbox.faults.add(Fault(kind, method="DELETE", times=1))
+    states = granted(daemon, remove=True) + granted(daemon, remove=True)
+    assert "removed" in states and holding(sandbox) == (0, 0, 0) and sandbox.count("Custom DocPerm") == 0
+
+
+def test_who_is_no_system_manager_can_give_no_right(sandbox, daemon_for):
+    """And is told who can."""
+    assert granted(daemon_for(sandbox, TODOS, user="clerk@example.com")) == ["refused"]
+    assert holding(sandbox) == (0, 0, 0)

@@ -325,3 +325,27 @@ def test_naming_a_run_does_not_import_sqlalchemy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "False"]
+
+
+def test_a_ledger_is_asked_for_keys_and_forgets_a_range(tmp_path):
+    """Those very keys, of one owner; a range of keys goes at once, and its ends are what they say."""
+    with State.open(tmp_path / "state.db") as state:
+        state.remember_all("ledger", {f"job|2026-0{month}|a": month for month in range(1, 7)})
+        state.remember_all("other", {"job|2026-01|a": 0})
+        assert state.recall_some("ledger", ["job|2026-02|a", "job|2026-06|a", "none"]) == {
+            "job|2026-02|a": 2, "job|2026-06|a": 6
+        }  # fmt: skip
+        assert state.recall_some("ledger", []) == {}
+        assert state.forget_between("ledger", "job|", "job|2026-04") == 3
+        assert list(state.recall_all("ledger")) == ["job|2026-04|a", "job|2026-05|a", "job|2026-06|a"]
+        assert state.recall_all("other") == {"job|2026-01|a": 0}
+
+
+def test_memory_is_read_a_page_at_a_time(tmp_path):
+    """In the order of the keys, of one owner and prefix, behind the last one read."""
+    with State.open(tmp_path / "state.db") as state:
+        state.remember_all("job", {f"a|{n}": n for n in range(5)} | {"b|0": 9})
+        state.remember("other", "a|1", 8)
+        assert state.recall_page("job", "a|", "", 2) == {"a|0": 0, "a|1": 1}
+        assert state.recall_page("job", "a|", "a|1", 9) == {"a|2": 2, "a|3": 3, "a|4": 4}
+        assert state.recall_page("job", "a|", "a|4", 9) == {}

@@ -1,0 +1,493 @@
+"""Figures, tables and lists of a digest, read from the site. Knows nothing of mails and recipients.
+
+The site aggregates, in the dialect of its version; where that or a permission is refused, rows are read page by page
+and summed here, in Decimal. What cannot be had at all is a `problem` of that figure alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
+
+from pydantic import AfterValidator, Field, model_validator
+
+from daemon.core.doctype import DocType
+from daemon.core.kind import Run
+from daemon.core.metrics import NUMBERS, SQL, Function, Groups, Sum, change, decimal_of, mood, shares
+from daemon.core.periods import Period, Span
+from daemon.core.plan import Tally
+from daemon.core.settings import Conditions, FieldName, Model, did_you_mean
+from daemon.errors import Invalid, NotFound, NotPermitted, ServerBug, SiteError, Transient
+
+PAGE, PARENTS = 1000, 200
+"""Rows, and documents with child rows, that are read together where the site does not aggregate."""
+REFUSALS = (Invalid, ServerBug, NotPermitted, NotFound)
+"""What a site says that will not aggregate as it was asked to."""
+MORE_ROWS = 200
+"""Groups that a table shows at the most, and documents that a list does."""
+
+Label = Annotated[str | dict[str, str], Field(min_length=1)]
+"""A text, or one for each language: { en = "Revenue", de = "Umsatz" }."""
+
+
+def said(label: str | dict[str, str], language: str) -> str:
+    """The label in a language of the site, else in English, else in the first that it has."""
+    if isinstance(label, str):
+        return label
+    base = language.partition("-")[0]
+    return label.get(language) or label.get(base) or label.get("en") or next(iter(label.values()))
+
+
+def _span(value: str) -> str:
+    if value != "any":
+        Span.parse(value)
+    return value
+
+
+PeriodText = Annotated[str, AfterValidator(_span)]
+
+
+class MetricSettings(Model):
+    """One figure."""
+
+    label: Label
+    doctype: Annotated[str, Field(min_length=1)]
+    function: Function = "count"
+    field: FieldName | None = None
+    """Of which; a count needs none."""
+    filters: Conditions = Field(default_factory=list)
+    date_field: FieldName = "creation"
+    """By which a document belongs to the period."""
+    period: PeriodText | None = None
+    """None: the job's; "any": whatever its date."""
+    better: Literal["more", "less", "neither"] = "more"
+    """What is good news, for the colour of the change."""
+
+    @model_validator(mode="after")
+    def _has_a_field(self) -> Self:
+        if (self.function != "count") != (self.field is not None):
+            raise ValueError(f'function = "{self.function}" {"needs a" if self.field is None else "takes no"} field')
+        return self
+
+
+class MeasureSettings(Model):
+    """One column of a table."""
+
+    label: Label
+    field: FieldName
+    function: Literal["sum", "average"] = "sum"
+
+
+class TableSettings(Model):
+    """The largest groups of documents, or of their child rows."""
+
+    label: Label
+    doctype: Annotated[str, Field(min_length=1)]
+    child: str = ""
+    """The child DocType whose rows are grouped, such as "Sales Invoice Item"."""
+    group_by: FieldName
+    group_label: Label | None = None
+    show: FieldName | None = None
+    """What a group is shown as, where its value is a mere code."""
+    measures: Annotated[list[MeasureSettings], Field(min_length=1, max_length=2)]
+    """The first makes the order and the bars."""
+    limit: Annotated[int, Field(ge=1, le=MORE_ROWS)] = 5
+    filters: Conditions = Field(default_factory=list)
+    date_field: FieldName = "creation"
+    period: PeriodText | None = None
+
+
+class ListSettings(Model):
+    """Documents, one a row."""
+
+    label: Label
+    doctype: Annotated[str, Field(min_length=1)]
+    fields: Annotated[list[FieldName], Field(min_length=1, max_length=4)]
+    filters: Conditions = Field(default_factory=list)
+    date_field: FieldName = "creation"
+    period: PeriodText = "any"
+    order_by: Annotated[str, Field(pattern=r"^\w+( (asc|desc))?$")] = "creation desc"
+    limit: Annotated[int, Field(ge=1, le=MORE_ROWS)] = 10
+
+
+@dataclass(slots=True)
+class Figure:
+    """A number with what it was before."""
+
+    label: str | dict[str, str]
+    kind: str
+    money: bool = False
+    better: str = "more"
+    value: Decimal | None = None
+    before: Decimal | None = None
+    problem: bool = False
+
+
+@dataclass(slots=True)
+class Table:
+    """The first groups; `more`: there are others."""
+
+    settings: TableSettings
+    group_label: str
+    columns: list[Figure]
+    rows: list[tuple[str, list[Decimal], float]] = field(default_factory=list)
+    """(what it is shown as, a number for each column, length of its bar)."""
+    more: bool = False
+    problem: bool = False
+
+
+@dataclass(slots=True)
+class Listing:
+    """The first documents of `total`."""
+
+    settings: ListSettings
+    columns: list[tuple[str, str]] = field(default_factory=list)
+    """(label, kind: text, number, money, date, datetime)."""
+    rows: list[tuple[str, list[Any]]] = field(default_factory=list)
+    """(address of the document, cells)."""
+    url: str = ""
+    total: int = 0
+    problem: bool = False
+
+
+@dataclass(slots=True)
+class Figures:
+    """All that a digest tells of one period."""
+
+    metrics: list[Figure] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    lists: list[Listing] = field(default_factory=list)
+
+    @property
+    def empty(self) -> bool:
+        """Nothing but zeros and empty tables; what could not be had may be anything."""
+        problems = [part.problem for part in self.metrics]
+        problems += [part.problem for part in self.tables] + [part.problem for part in self.lists]
+        filled = [bool(figure.value) for figure in self.metrics]
+        filled += [bool(table.rows) for table in self.tables] + [bool(listing.rows) for listing in self.lists]
+        return not any(problems + filled)
+
+
+class Reader:
+    """Reads figures. `due` gives the period of a text such as "last week", and the one before it."""
+
+    def __init__(self, run: Run, tally: Tally, due: Callable[[str], tuple[Period, Period]], *, compare: bool) -> None:
+        self._run, self._site, self._tally = run, run.site, tally
+        self._due, self._compare = due, compare
+        self.failed: list[tuple[str, str, SiteError]] = []
+        """(DocType, label, error) of what could not be had."""
+
+    def all(
+        self,
+        metrics: Sequence[MetricSettings],
+        tables: Sequence[TableSettings],
+        lists: Sequence[ListSettings],
+        period: str,
+    ) -> Figures:
+        """Raises Transient and what else says that there is no site to ask."""
+        found = Figures()
+        for metric in metrics:
+            found.metrics.append(self._figure(metric, metric.period or period))
+        for table in tables:
+            found.tables.append(self._table(table, table.period or period))
+        for listing in lists:
+            found.lists.append(self._list(listing))
+        return found
+
+    # Which rows
+
+    def _where(self, doctype: DocType, settings: Any, period: Period | None) -> list[list[Any]]:
+        conditions = [list(condition) for condition in settings.filters]
+        if period:
+            kind = _field_type(doctype, settings.date_field)
+            if kind not in ("Date", "Datetime"):
+                raise Invalid(f"{doctype.name}.{settings.date_field} is no date")
+            conditions += period.conditions(settings.date_field, with_time=kind == "Datetime")
+        return conditions
+
+    def _periods(self, text: str) -> tuple[Period | None, Period | None]:
+        if text == "any":
+            return None, None
+        period, before = self._due(text)
+        return period, before if self._compare else None
+
+    # Figures
+
+    def _figure(self, metric: MetricSettings, text: str) -> Figure:
+        figure = Figure(metric.label, metric.function, better=metric.better)
+        period, before = self._periods(text)
+        try:
+            doctype = self._site.meta(metric.doctype)
+            figure.money = self._is_money(doctype, metric.field)
+            figure.value = self._value(doctype, metric, period)
+            figure.before = self._value(doctype, metric, before) if before else None
+        except REFUSALS as error:
+            figure.problem = self._problem(metric.doctype, metric.label, error)
+        return figure
+
+    def _value(self, doctype: DocType, metric: MetricSettings, period: Period | None) -> Decimal | None:
+        where = self._where(doctype, metric, period)
+        if metric.field is None:
+            return self._aggregated(metric, lambda: Decimal(self._site.count(doctype.name, where)), where)
+        if _field_type(doctype, metric.field) not in NUMBERS:
+            raise Invalid(f"{doctype.name}.{metric.field} is no number, so it has no {metric.function}")
+        return self._aggregated(metric, lambda: self._asked(metric, where), where)
+
+    def _asked(self, metric: MetricSettings, where: list[list[Any]]) -> Decimal | None:
+        wanted = self._site.dialect.aggregate(SQL[metric.function], metric.field or "name", "figure")
+        rows = self._site.get_list(metric.doctype, [wanted], where, 0, 1, order_by="figure asc")
+        value = rows[0].get("figure") if rows else None
+        if value is None:
+            return Decimal(0) if metric.function == "sum" else None
+        return decimal_of(value)
+
+    def _aggregated(
+        self, metric: MetricSettings, ask: Callable[[], Decimal | None], where: list[list[Any]]
+    ) -> Decimal | None:
+        try:
+            return ask()
+        except REFUSALS as error:
+            total = Sum()
+            for page in self._site.paginate(
+                metric.doctype, [metric.field] if metric.field else [], where, page_length=PAGE
+            ):
+                self._run.check()
+                for row in page:
+                    total.add(row.get(metric.field) if metric.field else 1)
+            self._by_rows(metric.label, error)
+            return total.result(metric.function)
+
+    def _by_rows(self, label: str | dict[str, str], error: SiteError) -> None:
+        self._tally.note(f"{said(label, 'en')}: summed row by row, since the site would not: {error}")
+
+    def _problem(self, doctype: str, label: str | dict[str, str], error: SiteError) -> bool:
+        if isinstance(error, Transient):
+            raise error
+        self.failed.append((doctype, said(label, "en"), error))
+        return True
+
+    def _is_money(self, doctype: DocType, name: str | None) -> bool:
+        """Of the company's currency, as far as one can know: grand_total, for one, is in each document's own currency,
+        and base_grand_total beside it in the company's."""
+        found = doctype.field(name) if name else None
+        if found is None or found.fieldtype != "Currency":
+            return False
+        base = f"base_{name}"
+        if not found.options.startswith("Company:") and doctype.field(base) is not None:
+            self._tally.note(f"{doctype.name}.{name} is in each document's own currency; {base} is in the company's")
+        return True
+
+    # Tables
+
+    def _table(self, settings: TableSettings, text: str) -> Table:
+        table = Table(settings, "", [Figure(one.label, one.function) for one in settings.measures])
+        period, _ = self._periods(text)
+        try:
+            doctype = self._site.meta(settings.doctype)
+            rows = self._rows_of(doctype, settings)
+            table.group_label = _label(rows, settings.group_by)
+            _known(rows, settings.group_by, *([settings.show] if settings.show else []))
+            for column, measure in zip(table.columns, settings.measures, strict=True):
+                if _field_type(rows, measure.field) not in NUMBERS:
+                    raise Invalid(f"{rows.name}.{measure.field} is no number")
+                column.money = self._is_money(rows, measure.field)
+            where = self._where(doctype, settings, period)
+            self._fill(table, self._groups(settings, where))
+        except REFUSALS as error:
+            table.problem = self._problem(settings.doctype, settings.label, error)
+        return table
+
+    def _rows_of(self, doctype: DocType, settings: TableSettings) -> DocType:
+        if not settings.child:
+            return doctype
+        children = {child.name: child for child in doctype.children.values()}
+        if settings.child not in children:
+            hint = did_you_mean(settings.child, children)
+            raise Invalid(f"{doctype.name} has no child table of {settings.child!r}{hint}")
+        return children[settings.child]
+
+    def _groups(self, settings: TableSettings, where: list[list[Any]]) -> list[tuple[str, list[Decimal]]]:
+        """(shown, a number for each measure) of the largest groups, and of one more."""
+        try:
+            return self._asked_groups(settings, where)
+        except REFUSALS as error:
+            found = self._summed_groups(settings, where)
+            self._by_rows(settings.label, error)
+            return found
+
+    def _asked_groups(self, settings: TableSettings, where: list[list[Any]]) -> list[tuple[str, list[Decimal]]]:
+        """With a plain column of the child table, without which the site does not join it (db_query.py:
+        extract_tables)."""
+
+        def column(name: str) -> str:
+            return f"`tab{settings.child}`.`{name}`" if settings.child else name
+
+        measures = [
+            self._site.dialect.aggregate(SQL[one.function], column(one.field), f"measure_{number}")
+            for number, one in enumerate(settings.measures)
+        ]
+        fields = [f"{column(settings.group_by)} as group_key", *measures]
+        if settings.show:
+            fields.insert(1, f"{column(settings.show)} as group_shown")
+        order = "measure_0 desc, group_key asc"
+        rows = self._site.get_list(
+            settings.doctype, fields, where, 0, settings.limit + 1, order, group_by=column(settings.group_by)
+        )
+        return [
+            (
+                str(row.get("group_shown") or row.get("group_key") or ""),
+                [decimal_of(row.get(f"measure_{number}")) for number in range(len(measures))],
+            )
+            for row in rows
+        ]
+
+    def _summed_groups(self, settings: TableSettings, where: list[list[Any]]) -> list[tuple[str, list[Decimal]]]:
+        names = {f"measure_{number}": one for number, one in enumerate(settings.measures)}
+        functions: dict[str, Function] = {name: one.function for name, one in names.items()}
+        groups = Groups(tuple(names))
+        for row in self._rows(settings, where):
+            values = {name: row.get(one.field) for name, one in names.items()}
+            groups.add(row.get(settings.group_by), row.get(settings.show or settings.group_by), values)
+        return [
+            (group.shown, [group.sums[name].result(functions[name]) or Decimal(0) for name in names])
+            for _, group in groups.top(settings.limit + 1, "measure_0", functions)
+        ]
+
+    def _rows(self, settings: TableSettings, where: list[list[Any]]) -> Iterator[dict[str, Any]]:
+        """Rows to be grouped. Child rows are found by their parents, whose fields their own list cannot filter by."""
+        measured = [one.field for one in settings.measures]
+        fields = list(dict.fromkeys([settings.group_by, *([settings.show] if settings.show else []), *measured]))
+        if not settings.child:
+            for page in self._site.paginate(settings.doctype, fields, where, page_length=PAGE):
+                self._run.check()
+                yield from page
+            return
+        of_child = [condition[1:] for condition in where if len(condition) == 4 and condition[0] == settings.child]
+        of_parent = [condition for condition in where if len(condition) == 3 or condition[0] != settings.child]
+        for page in self._site.paginate(settings.doctype, [], of_parent, page_length=PARENTS):
+            self._run.check()
+            theirs = [["parent", "in", [row["name"] for row in page]], ["parenttype", "=", settings.doctype], *of_child]
+            yield from self._site.get_list(settings.child, fields, theirs, parent=settings.doctype)
+
+    def _fill(self, table: Table, groups: list[tuple[str, list[Decimal]]]) -> None:
+        table.more = len(groups) > table.settings.limit
+        groups = groups[: table.settings.limit]
+        bars = shares(numbers[0] for _, numbers in groups)
+        table.rows = [(shown, numbers, bar) for (shown, numbers), bar in zip(groups, bars, strict=True)]
+
+    # Lists
+
+    def _list(self, settings: ListSettings) -> Listing:
+        listing = Listing(settings)
+        period, _ = self._periods(settings.period)
+        try:
+            doctype = self._site.meta(settings.doctype)
+            _known(doctype, *settings.fields, settings.order_by.partition(" ")[0])
+            where = self._where(doctype, settings, period)
+            kinds = [_kind(doctype, name) for name in settings.fields]
+            listing.columns = [(_label(doctype, name), kind) for name, kind in zip(settings.fields, kinds, strict=True)]
+            fields = list(dict.fromkeys(["name", *settings.fields]))
+            rows = self._site.get_list(doctype.name, fields, where, 0, settings.limit, settings.order_by)
+            listing.total = self._site.count(doctype.name, where) if len(rows) == settings.limit else len(rows)
+            listing.url = f"{self._site.url}{self._site.dialect.desk}/{doctype.name.lower().replace(' ', '-')}"
+            listing.rows = [
+                (
+                    f"{listing.url}/{quote(str(row['name']), safe='')}",
+                    [_cell(row.get(name), kind) for name, kind in zip(settings.fields, kinds, strict=True)],
+                )
+                for row in rows
+            ]
+        except REFUSALS as error:
+            listing.problem = self._problem(settings.doctype, settings.label, error)
+        return listing
+
+
+def _field_type(doctype: DocType, name: str) -> str:
+    """Raises Invalid for a field that is not there."""
+    _known(doctype, name)
+    found = doctype.field(name)
+    return found.fieldtype if found else "Data"
+
+
+def _known(doctype: DocType, *names: str) -> None:
+    for name in names:
+        if name not in doctype.columns:
+            raise Invalid(f"{doctype.name} has no field {name!r}{did_you_mean(name, doctype.columns)}")
+
+
+def _label(doctype: DocType, name: str) -> str:
+    found = doctype.field(name)
+    return (found.label if found else "") or name
+
+
+_KINDS = {"Currency": "money", "Date": "date", "Datetime": "datetime"}
+
+
+def _kind(doctype: DocType, name: str) -> str:
+    found = _field_type(doctype, name)
+    return _KINDS.get(found, "number" if found in NUMBERS else "text")
+
+
+def _cell(value: Any, kind: str) -> Any:
+    """As a template takes it; what is not as the field's type says stays text."""
+    if value in (None, ""):
+        return None
+    try:
+        if kind in ("money", "number"):
+            return decimal_of(value)
+        if kind == "date":
+            return date.fromisoformat(str(value)[:10])
+        if kind == "datetime":
+            return datetime.fromisoformat(str(value))
+    except ValueError:
+        pass
+    return str(value)
+
+
+def shown(figures: Figures, language: str, currency: str) -> dict[str, Any]:
+    """What a template is given of them, in one language."""
+
+    def metric(one: Figure) -> dict[str, Any]:
+        return {
+            "label": said(one.label, language),
+            "kind": one.kind,
+            "money": one.money,
+            "currency": currency,
+            "value": one.value,
+            "before": one.before,
+            "change": change(one.value, one.before),
+            "mood": mood(one.value, one.before, one.better),
+            "problem": one.problem,
+        }
+
+    def table(one: Table) -> dict[str, Any]:
+        columns = [metric(column) for column in one.columns]
+        label = one.settings.group_label
+        return {
+            "label": said(one.settings.label, language),
+            "group_label": said(label, language) if label else one.group_label,
+            "columns": columns,
+            "rows": [{"label": name, "values": numbers, "share": share} for name, numbers, share in one.rows],
+            "more": one.more,
+            "problem": one.problem,
+        }
+
+    def listing(one: Listing) -> dict[str, Any]:
+        columns = [
+            {"label": label, "kind": kind, "number": kind in ("money", "number"), "currency": currency}
+            for label, kind in one.columns
+        ]
+        rows = [{"url": url, "cells": cells} for url, cells in one.rows]
+        found = {"columns": columns, "rows": rows, "total": one.total, "url": one.url, "problem": one.problem}
+        return {"label": said(one.settings.label, language), **found}
+
+    return {
+        "metrics": [metric(one) for one in figures.metrics],
+        "tables": [table(one) for one in figures.tables],
+        "lists": [listing(one) for one in figures.lists],
+        "empty": figures.empty,
+    }

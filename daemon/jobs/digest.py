@@ -1,0 +1,463 @@
+"""Digests: figures of a period, mailed to each of its readers once.
+
+    [jobs.weekly]
+    kind = "digest"
+    schedule = "0 8 * * 1"
+    title = "Weekly digest"
+    period = "last week"
+    users = [["enabled", "=", 1], ["custom_weekly_digest", "=", 1]]
+
+    [[jobs.weekly.metrics]]
+    label = "New orders"
+    doctype = "Sales Order"
+    filters = [["docstatus", "=", 1]]
+
+A run is about the period that its slot ends, whenever it takes place: a slot that was missed is made up for with its
+own figures, unless it is older than `max_lateness`. Figures are read once; then each reader gets a letter of their own,
+in their language, and whoever cannot be mailed to is nobody else's trouble. What was sent is in a ledger by job, period
+and address, so that no restart, retry or second user of an address makes it two.
+
+Reads: the figures' DocTypes, Users, Company. Writes: mails (a Communication and a row of Email Queue each).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+
+from daemon.core.duration import format_duration
+from daemon.core.kind import DialectPort, Need, Part, Provision, Run, SitePort
+from daemon.core.letter import Letter, is_address, mark_of, subject_of
+from daemon.core.periods import Period, Span
+from daemon.core.plan import Action, Outcome, Result
+from daemon.core.settings import Conditions, FilePath, JobSettings, PositiveDuration
+from daemon.errors import OutputError, SiteError, TemplateProblem, Transient
+from daemon.jobs._figures import (
+    Figures,
+    Label,
+    ListSettings,
+    MetricSettings,
+    Reader,
+    TableSettings,
+    said,
+    shown,
+)
+from daemon.jobs._post import Fate, Post, kept, prune
+from daemon.rendering.process import Renderer
+
+OWNER = "digest"
+"""Of the ledger."""
+BATCH, PAGE = 50, 200
+"""Letters made and handed over together; users read together."""
+LATEST = timedelta(days=3)
+"""How late a digest is sent at the most, where nothing else is said."""
+KEPT_LEDGER = timedelta(days=60)
+"""How long the ledger knows of a period after nothing of it could be sent any more."""
+HOPELESS = 10
+"""Letters in a row that the template fails for, before one succeeded, after which it is taken to be at fault."""
+
+
+def _span(value: str) -> str:
+    Span.parse(value)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command `digest` wants of one run, and no configuration says."""
+
+    preview: Path | None = None
+    """A file for one letter, which is not sent."""
+    only: str = ""
+    """Whose letter that is; "": the first reader's."""
+    send_to: str = ""
+    """Who gets it, and nobody else, as often as it is asked for."""
+
+
+class Settings(JobSettings):
+    """A digest."""
+
+    title: Label = "Digest"
+    period: Annotated[str, AfterValidator(_span)] = "last week"
+    week_starts: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = "monday"
+    compare: bool = True
+    """Figures are told with those of the period before."""
+    metrics: list[MetricSettings] = Field(default_factory=list)
+    tables: list[TableSettings] = Field(default_factory=list)
+    lists: list[ListSettings] = Field(default_factory=list)
+    users: Conditions | None = None
+    """Users of the site that match all of these."""
+    to: list[str] = Field(default_factory=list)
+    """Users or addresses."""
+    language: str = "en"
+    """For readers whose user says none."""
+    currency: Annotated[str, Field(pattern=r"^([A-Z]{3})?$")] = ""
+    """Of all money; "": that of `company`, or of the only one there is."""
+    company: str = ""
+    empty: Literal["send", "skip"] = "send"
+    """What becomes of a digest without anything in it."""
+    max_lateness: PositiveDuration | None = None
+    """How late a missed slot is made up for, each of several with its own digest. None: the latest one alone, and not
+    after three days."""
+    per_minute: Annotated[float, Field(gt=0)] = 300
+    """Mails, at the most."""
+    template: Annotated[str, Field(pattern=r"^[\w./-]+\.html$")] = "digest.html"
+    templates: FilePath | None = None
+    """A folder whose templates go before those that ship."""
+    _wish: Wish = PrivateAttr(default_factory=lambda: Wish())
+
+    @model_validator(mode="after")
+    def _says_something_to_somebody(self) -> Self:
+        if not (self.metrics or self.tables or self.lists):
+            raise ValueError("a digest needs [[metrics]], [[tables]] or [[lists]]")
+        if self.users is None and not self.to:
+            raise ValueError('a digest needs readers: users = [["enabled", "=", 1], …] or to = ["ann@example.com"]')
+        return self
+
+    @property
+    def patience(self) -> timedelta:
+        return self.max_lateness or LATEST
+
+    @property
+    def wish(self) -> Wish:
+        return self._wish
+
+    def wishing(self, wish: Wish) -> Settings:
+        """The same job for one run of the command."""
+        found = self.model_copy()
+        found._wish = wish
+        return found
+
+
+def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: ARG001 (the shape of a kind)
+    """What `check` looks at: the DocTypes with their fields, the users' filters, and that mail can be sent."""
+    for metric in settings.metrics:
+        fields = [metric.field] if metric.field else []
+        yield _need(metric, metric.period or settings.period, fields)
+    for table in settings.tables:
+        shown_as = [table.show] if table.show else []
+        fields = [table.group_by, *shown_as, *(one.field for one in table.measures)]
+        yield _need(table, table.period or settings.period, [] if table.child else fields)
+        if table.child:
+            yield Need(table.child, tuple(fields), rights=(), rows=False)
+    for listing in settings.lists:
+        yield _need(listing, listing.period, listing.fields)
+    if settings.users is not None:
+        yield Need(
+            "User",
+            (*_filtered(settings.users, "User"), "email", "full_name", "language", "enabled"),
+            (),
+            ("read", "email"),
+        )
+    yield Need("Communication", mail=True)
+
+
+def _need(part: Any, period: str, fields: Sequence[str]) -> Need:
+    dates = () if period == "any" else (part.date_field,)
+    wanted = (*fields, *dates, *_filtered(part.filters, part.doctype))
+    return Need(part.doctype, tuple(dict.fromkeys(wanted)), dates)
+
+
+def _filtered(filters: Sequence[Sequence[Any]], doctype: str) -> list[str]:
+    return [condition[-3] for condition in filters if len(condition) == 3 or condition[0] == doctype]
+
+
+def provisions(settings: Settings, site: SitePort) -> Iterator[Provision]:  # noqa: ARG001 (the shape of a kind)
+    """A checkbox on User for each custom field by which readers are chosen."""
+    for name in dict.fromkeys(_filtered(settings.users or (), "User")):
+        if name.startswith("custom_"):
+            label = name.removeprefix("custom_").replace("_", " ").capitalize()
+            place = {"insert_after": "language", "default": "0"}
+            said_of = {"label": label, "description": f"Sends {said(settings.title, 'en')!r} to this user."}
+            values = {"dt": "User", "fieldname": name, "fieldtype": "Check", **said_of, **place}
+            yield Provision("Custom Field", f"User-{name}", values, "by which readers of a digest are chosen")
+
+
+def parts(run: Run, settings: Settings) -> Iterator[Part]:
+    """One part for each slot that is due, which is mostly one."""
+    slots = run.slots(settings.patience)
+    if settings.max_lateness is None:
+        slots = slots[-1:]
+    if not slots:
+        yield TooLate(settings)
+    latest = {Span.parse(settings.period).due(slot, run.site.zone, settings.week_starts).key: slot for slot in slots}
+    for slot in latest.values():
+        yield DigestPart(run, settings, slot)
+
+
+class TooLate(Part):
+    """A slot that was missed for so long that nobody wants its digest any more."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__("digest")
+        self.tally.note(f"the slot is longer ago than {format_duration(settings.patience)} (max_lateness): not sent")
+
+    def plan(self) -> Iterator[list[Action]]:
+        yield from ()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who reads it."""
+
+    name: str
+    """Of the user, or the address of somebody who is none."""
+    email: str = ""
+    full_name: str = ""
+    language: str = ""
+    problem: str = ""
+    """Why there is no mail for them."""
+    is_user: bool = True
+
+
+class DigestPart(Part):
+    """The digest of one slot."""
+
+    def __init__(self, run: Run, settings: Settings, slot: datetime) -> None:
+        self._run, self._site, self._settings, self._slot = run, run.site, settings, slot
+        self._period, self._before = self._due(settings.period)
+        super().__init__(f"{self._period.first} to {self._period.last}")
+        self._renderer = Renderer(settings.templates)
+        test = f"test {run.id}|" if settings.wish.send_to else ""
+        self._post = Post(run, OWNER, f"{run.job}|{self._period.key}|{test}", settings.per_minute)
+        self._test = test
+        self._people: dict[str, Person] = {}
+        """Of the batch under way, by user."""
+        self._under_way: dict[str, Action] = {}
+        """Mark → action, of letters whose fate is not known yet."""
+        self._figures = Figures()
+        self._currency = ""
+        self._known: dict[str, dict[str, Any]] = {}
+        """Language → what the template is told, but for the recipient."""
+        self._previewed = False
+        self._failures: int | None = 0
+        """Letters that the template failed for; None once one succeeded."""
+
+    def _due(self, text: str) -> tuple[Period, Period]:
+        span, starts = Span.parse(text), self._settings.week_starts
+        period = span.due(self._slot, self._site.zone, starts)
+        return period, span.previous(period, starts)
+
+    # What it tells
+
+    def plan(self) -> Iterator[list[Action]]:
+        settings = self._settings
+        self._renderer.check(settings.template)
+        self._read()
+        if self._figures.empty and settings.empty == "skip" and not settings.wish.preview:
+            return self.tally.note("there is nothing to tell, so nothing is sent (empty = skip)")
+        for people in self._batches():
+            if self._previewed:
+                return None
+            self._people = {person.name: person for person in people}
+            why = f"{said(settings.title, 'en')}, {self._period.first} to {self._period.last}"
+            yield [Action("send", "User", person.name, why) for person in people]
+        self._people = {}
+        yield []  # what is open yet is settled
+        return None
+
+    def _read(self) -> None:
+        settings = self._settings
+        reader = Reader(self._run, self.tally, self._due, compare=settings.compare)
+        self._figures = reader.all(settings.metrics, settings.tables, settings.lists, settings.period)
+        self._currency = self._currency_of()
+        for doctype, label, error in reader.failed:
+            action = Action("compute", doctype, label, "a figure of the digest")
+            self.tally.add(Outcome(action, Result.FAILED, f"left out: {error}", error.kind, error.who))
+
+    def _currency_of(self) -> str:
+        settings = self._settings
+        columns = [column for table in self._figures.tables for column in table.columns]
+        listed = any(kind == "money" for listing in self._figures.lists for _, kind in listing.columns)
+        if settings.currency or not (listed or any(one.money for one in (*self._figures.metrics, *columns))):
+            return settings.currency
+        where = [["name", "=", settings.company]] if settings.company else []
+        try:
+            rows = self._site.get_list("Company", ["default_currency"], where, 0, 50)
+        except Transient:
+            raise
+        except SiteError as error:
+            self.tally.note(f"money is shown without a currency: {error}")
+            return ""
+        found = {str(row.get("default_currency") or "") for row in rows}
+        if len(found) == 1 and "" not in found:
+            return found.pop()
+        why = "companies have several" if len(found) > 1 else "no company has one"
+        self.tally.note(f"money is shown without a currency, since {why}: set company or currency")
+        return ""
+
+    # Who reads it
+
+    def _batches(self) -> Iterator[list[Person]]:
+        batch: list[Person] = []
+        for page in self._pages():
+            batch += page
+            while len(batch) >= BATCH:
+                yield batch[:BATCH]
+                del batch[:BATCH]
+        if batch:
+            yield batch
+
+    def _pages(self) -> Iterator[list[Person]]:
+        """Each as often as the configuration names them; the ledger makes it one mail."""
+        settings = self._settings
+        if settings.wish.send_to or settings.wish.only:
+            yield self._named([settings.wish.send_to or settings.wish.only])
+            return
+        fields = ["email", "full_name", "language", "enabled"]
+        if settings.users is not None:
+            for page in self._site.paginate("User", fields, settings.users, page_length=PAGE):
+                yield [_person(row) for row in page]
+        for start in range(0, len(settings.to), PAGE):
+            yield self._named(settings.to[start : start + PAGE])
+
+    def _named(self, names: Sequence[str]) -> list[Person]:
+        """Users by name, users by address, and addresses of others: two requests for all of them."""
+        fields = ["name", "email", "full_name", "language", "enabled"]
+        known: dict[str, dict[str, Any]] = {}
+        for key in ("email", "name"):
+            rows = self._site.get_list("User", fields, [[key, "in", list(names)]])
+            known |= {str(row[key]).casefold(): row for row in rows if row.get(key)}
+        return [
+            _person(known[name.casefold()]) if name.casefold() in known else _stranger(name)
+            for name in dict.fromkeys(names)
+        ]
+
+    # Sending
+
+    def apply(self, actions: list[Action]) -> Iterable[Outcome]:
+        if self._settings.wish.preview:
+            yield from self._preview(actions)
+            return
+        letters: list[Letter] = []
+        known = self._post.known([self._mark(person) for person in self._people.values()])
+        for action in actions:
+            person = self._people[str(action.name)]
+            mark = self._mark(person)
+            if person.problem:
+                yield Outcome(action, Result.FAILED, person.problem, "Recipient", "site administrator")
+            elif mark in self._under_way:
+                yield Outcome(action, Result.KEPT, f"another reader has the address {person.email}, too")
+            elif known.get(mark, {}).get("state") in ("sent", "not queued"):
+                yield self._outcome(kept(Letter(person.email, "", "", mark), known[mark]), action)
+            else:
+                try:
+                    letters.append(self._letter(person))
+                except TemplateProblem as error:
+                    yield Outcome(action, Result.FAILED, str(error), error.kind, error.who)
+                    self._count_failure(error)
+                else:
+                    self._under_way[mark] = action
+        for fate in self._post.deliver(letters) if actions else self._post.settle():
+            yield self._outcome(fate, self._under_way.pop(fate.letter.mark))
+
+    def _count_failure(self, error: TemplateProblem) -> None:
+        """Raises the error where it is nobody's alone."""
+        if self._failures is not None:
+            self._failures += 1
+            if self._failures >= HOPELESS:
+                raise error
+
+    def _outcome(self, fate: Fate, action: Action) -> Outcome:
+        self.tally.again = self.tally.again or fate.passing
+        return Outcome(action, fate.result, fate.reason, fate.error, fate.who)
+
+    def foresee(self, actions: list[Action]) -> Iterable[Outcome]:
+        if self._settings.wish.preview:
+            yield from self._preview(actions)
+            return
+        known = self._post.known([self._mark(person) for person in self._people.values()])
+        for action in actions:
+            person = self._people[str(action.name)]
+            if person.problem:
+                yield Outcome(action, Result.FAILED, person.problem, "Recipient", "site administrator")
+            elif known.get(self._mark(person), {}).get("state") in ("sent", "not queued"):
+                yield Outcome(action, Result.KEPT, "sent before")
+            else:
+                yield Outcome(action, Result.PLANNED, action.why)
+
+    def _mark(self, person: Person) -> str:
+        return mark_of(self._site.url, self._run.job, self._period.key, self._test, person.email.casefold())
+
+    def _letter(self, person: Person) -> Letter:
+        """Raises TemplateProblem."""
+        made = self._renderer.render(self._settings.template, self._told(person))
+        self._failures = None
+        reference = ("User", person.name) if person.is_user else None
+        return Letter(person.email, subject_of(made.subject), made.html, self._mark(person), reference)
+
+    def _told(self, person: Person) -> dict[str, Any]:
+        language = person.language or self._settings.language
+        if language not in self._known:
+            self._known[language] = self._common(language)
+        whose = {"name": person.name, "email": person.email, "full_name": person.full_name, "language": language}
+        return {**self._known[language], "recipient": whose}
+
+    def _common(self, language: str) -> dict[str, Any]:
+        zone, site = self._site.zone, self._site
+        due = self._slot.astimezone(zone).date()
+        return {
+            "language": language,
+            "currency": self._currency,
+            "title": said(self._settings.title, language),
+            "first": self._period.first,
+            "last": self._period.last,
+            "before_first": self._before.first,
+            "before_last": self._before.last,
+            "compared": self._settings.compare and any(figure.before is not None for figure in self._figures.metrics),
+            "due": due,
+            "late": self._run.now().astimezone(zone).date() > due,
+            "site_name": urlsplit(site.url).hostname or site.url,
+            "desk_url": f"{site.url}{site.dialect.desk}",
+            **shown(self._figures, language, self._currency),
+        }
+
+    def _preview(self, actions: list[Action]) -> Iterator[Outcome]:
+        """The letter of the first reader there is a letter for, as a file."""
+        path = self._settings.wish.preview
+        for action in actions:
+            person = self._people[str(action.name)]
+            if person.problem:
+                yield Outcome(action, Result.FAILED, person.problem, "Recipient", "site administrator")
+            elif path is None or self._previewed:
+                continue
+            else:
+                made = self._renderer.render(self._settings.template, self._told(person))
+                try:
+                    path.write_text(made.html, encoding="utf-8")
+                except OSError as error:
+                    raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+                self._previewed = True
+                self.tally.note(f"{path}: {made.subject!r}, as {person.email} would get it; nothing was sent")
+                yield Outcome(action, Result.PLANNED, "letter written to a file")
+
+    def close(self) -> None:
+        self._renderer.close()
+        if not self._run.dry_run:
+            old = self._slot - 2 * self._settings.patience - KEPT_LEDGER
+            prune(self._run, OWNER, self._run.job, old.date().isoformat())
+
+
+def _person(row: dict[str, Any]) -> Person:
+    name, email = str(row.get("name") or ""), str(row.get("email") or "").strip()
+    problem = ""
+    if not int(row.get("enabled") or 0):
+        problem = f"the user {name} is disabled"
+    elif not email:
+        problem = f"the user {name} has no e-mail address"
+    elif not is_address(email):
+        problem = f"the e-mail address of {name} is none: {email[:80]!r}"
+    return Person(name, email, str(row.get("full_name") or ""), str(row.get("language") or ""), problem)
+
+
+def _stranger(text: str) -> Person:
+    if is_address(text):
+        return Person(text, text, is_user=False)
+    problem = f"{text[:80]!r} is neither a user of the site nor an e-mail address"
+    return Person(text, problem=problem, is_user=False)
