@@ -212,7 +212,10 @@ def _jobs(raw: Any, context: Mapping[str, Any], problems: list[str]) -> Iterator
             problems.append(f"{path} = {table!r}: a job is a section: [{path}]")
             continue
         kind = _kind(table.get("kind"), path, problems)
-        settings = _validated(kind.Settings if kind else _AnyJob, table, path, context, problems)
+        known = context
+        if table.get("enabled") is False:  # what does not run needs no secrets
+            known = {**context, "resolve": context["resolve"].unneeded}
+        settings = _validated(kind.Settings if kind else _AnyJob, table, path, known, problems)
         for direction, schedule in _schedules(table.get("schedule"), path, problems):
             if kind and settings:
                 yield Job(f"{name}.{direction}" if direction else name, kind, settings, schedule, name, direction)
@@ -404,6 +407,11 @@ class _Secrets:
             if self._needed:
                 raise
             return ""
+
+    @property
+    def unneeded(self) -> _Secrets:
+        """The same, but one that is not there is left empty."""
+        return _Secrets(self._environ, self._beside, False)
 
     def _read(self, reference: Mapping[str, str]) -> str:
         ((key, name),) = reference.items()

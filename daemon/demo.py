@@ -27,22 +27,29 @@ def reports(version: str) -> Iterator[dict[str, Any]]:
     The key is Administrator's, since Version and Email Queue rows yield to nobody else.
     """
     from daemon.sandbox import Sandbox
+    from daemon.sandbox.orders import Orders
 
     with (
         tempfile.TemporaryDirectory(prefix="frappe-daemon-demo-") as folder,
         Sandbox(version=version, data="demo") as site,
+        Orders(data="demo") as shop,
     ):
         key, secret = site.keys["Administrator"]
         file = Path(folder, "config.toml")
-        file.write_text(SHIPPED.read_text(encoding="utf-8").replace("/var/lib/frappe-daemon", folder), encoding="utf-8")
+        text = SHIPPED.read_text(encoding="utf-8").replace("/var/lib/frappe-daemon", folder)
+        file.write_text(text.replace("https://api.example.com/v1", shop.url), encoding="utf-8")
         address = {"url": site.url, "api_key": {"env": "KEY"}, "api_secret": {"env": "SECRET"}}
-        loaded = config.load(file, {"KEY": key, "SECRET": secret}, replace={"site": address})
+        loaded = config.load(
+            file, {"KEY": key, "SECRET": secret, "EXTERNAL_API_KEY": shop.token}, replace={"site": address}
+        )
         _drop_items(Path(folder, "inbox", "items"))
         app = App(loaded, log_level="warning")
         try:
             _set_up(app)
             for user in ("manager@example.com", "clerk@example.com"):
                 site.set("User", user, custom_weekly_digest=1)
+            for order in site.rows("Sales Order", {"docstatus": 1}, ["name"])[:5]:
+                site.set("Sales Order", order["name"], custom_external_sync_pending=1)
             for job in loaded.jobs.values():
                 yield app.runner.run(Order(job, app.new_run_id(), "by hand"))
         finally:

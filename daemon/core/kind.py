@@ -65,6 +65,9 @@ class Provision:
     values: Mapping[str, Any]
     why: str
     """What it is for, as the end of a sentence."""
+    later: Mapping[str, Any] = field(default_factory=dict)
+    """What is set once it is made: a default that stands in a new field from the first becomes the value of every
+    document that is there."""
     rights: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of a Role: DocType → permission types that it gives, to the user of the key by which setup runs."""
 

@@ -157,7 +157,7 @@ def provisions(settings: Settings, site: SitePort) -> Iterable[Provision]:  # no
         (side.id_field, {"fieldtype": "Data", "unique": 1}, "for the id of the record that is a document's twin"),
         (
             side.pending_field,
-            {"fieldtype": "Check", "default": "1", "read_only": 0},
+            {"fieldtype": "Check", "read_only": 0},
             "set where a document is to be sent",
         ),
         (side.synced_field, {"fieldtype": "Datetime"}, "for when a document and its twin last agreed"),
@@ -171,14 +171,16 @@ def provisions(settings: Settings, site: SitePort) -> Iterable[Provision]:  # no
         if name:
             label = name.removeprefix("custom_").replace("_", " ").title()
             values = {**common, "fieldname": name, "label": label, **facts}
-            yield Provision("Custom Field", f"{side.doctype}-{name}", values, why)
+            later = {"default": "1"} if name == side.pending_field else {}  # of new documents, and not of old ones
+            yield Provision("Custom Field", f"{side.doctype}-{name}", values, why, later)
 
 
 def parts(run: Run, settings: Settings) -> Iterable[Part]:
     """What changed; and, once that is known, what was deleted."""
     sync = Sync(run, settings)
     yield Changes(sync)
-    yield Deletions(sync)
+    if sync.settler and sync.links.counts().get(Status.GONE):
+        yield Deletions(sync)
 
 
 def explain(inquiry: Inquiry, settings: Settings, words: Sequence[str]) -> list[dict[str, str]]:  # noqa: ARG001

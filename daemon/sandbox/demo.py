@@ -156,7 +156,8 @@ def _orders(rng: random.Random, now: datetime) -> Iterator[Doc]:
         yield {
             "name": f"SAL-ORD-{creation[:4]}-{number:05d}", "creation": creation, "docstatus": 1, "customer": customer,
             "customer_name": customer, "transaction_date": creation[:10], "company": "Bench & Co", "currency": "USD",
-            "items": items, "total": total, "grand_total": total, "base_grand_total": total,
+            "items": items, "total_qty": float(sum(row["qty"] for row in items)),
+            "total": total, "grand_total": total, "base_grand_total": total,
             "status": "To Deliver and Bill",
         }  # fmt: skip
 

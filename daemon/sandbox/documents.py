@@ -70,7 +70,7 @@ def insert(site: FrappeSite, doc: Mapping[str, Any], *, named: bool = False) -> 
     _unique(site, meta, row, lambda: site.store.insert(meta.name, row))
     _write_children(site, meta, name, doc)
     _attach(site, meta, name, row)
-    _inserted(site, meta.name, name)
+    _take_up(site, meta.name, name)
     return load(site, meta.name, name)
 
 
@@ -102,7 +102,8 @@ def _prepared(site: FrappeSite, meta: DocType, doc: Doc) -> Doc:
     return selling.computed(site, meta.name, doc)
 
 
-def _inserted(site: FrappeSite, doctype: str, name: str) -> None:
+def _take_up(site: FrappeSite, doctype: str, name: str) -> None:
+    """What describes other documents takes effect at once."""
     if doctype == "DocType":
         site.add_doctype(site.stored_doctype(name))
     elif doctype == "Custom Field":
@@ -141,8 +142,7 @@ def update(site: FrappeSite, doctype: str, name: str, values: Mapping[str, Any],
     _write_children(site, meta, before["name"], {one.name: doc[one.name] for one in meta.tables if one.name in sent or
                                                  doc[one.name] is not before[one.name]})  # fmt: skip
     _attach(site, meta, before["name"], changed)
-    if doctype == "DocType":
-        site.add_doctype(site.stored_doctype(before["name"]))
+    _take_up(site, doctype, before["name"])
     return load(site, doctype, before["name"])
 
 

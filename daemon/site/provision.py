@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daemon import errors
 from daemon.core.kind import Provision
@@ -44,13 +44,21 @@ class Step:
 
 
 def seen(site: Site, wanted: Provision) -> str:
-    """MISSING, OURS or THEIRS. A Role is missing until all of its rights are given."""
+    """MISSING, OURS or THEIRS. A Role is missing until all of its rights are given, and what is not finished, too."""
     if wanted.doctype == "Role":
         return OURS if grants.given(site, wanted) else MISSING
-    rows = site.get_list(wanted.doctype, ["name", "description"], [["name", "=", wanted.name]])
-    if not rows:
+    if not (known := _known(site, wanted)):
         return MISSING
-    return OURS if str(rows[0].get("description") or "").endswith(MARK) else THEIRS
+    if not str(known.get("description") or "").endswith(MARK):
+        return THEIRS
+    return OURS if all(known.get(key) == value for key, value in wanted.later.items()) else MISSING
+
+
+def _known(site: Site, wanted: Provision) -> dict[str, Any]:
+    """What there is of it on the site; empty where it is missing."""
+    fields = ["name", "description", *wanted.later]
+    rows = site.get_list(wanted.doctype, fields, [["name", "=", wanted.name]])
+    return rows[0] if rows else {}
 
 
 def make(site: Site, wanted: Provision) -> None:
@@ -61,7 +69,10 @@ def make(site: Site, wanted: Provision) -> None:
     doc = {**wanted.values, "doctype": wanted.doctype, "description": f"{said} {MARK}".strip()}
     for attempt in range(ATTEMPTS):
         try:
-            site.insert(doc)
+            if not _known(site, wanted):
+                site.insert(doc)
+            if wanted.later:
+                site.update({"doctype": wanted.doctype, "name": wanted.name, **wanted.later})
         except (errors.OutcomeUnknown, errors.AlreadyExists, errors.Invalid) as error:
             if seen(site, wanted) == OURS:
                 return None
