@@ -62,7 +62,7 @@ TICKET = {"name": "Ticket", "autoname": "hash", "permissions": [], "fields": [
 
 
 def test_what_changed_is_read_and_nothing_else(tmp_path):
-    """1,000 records and 1,000 documents of 100,000 pairs: the requests of a perfect client and at most a third more, and
+    """1,000 records and 1,000 documents of 100,000 pairs: a perfect client's requests and at most a third more, and
     no more memory than a few pages take."""
     old = datetime.now(UTC) - timedelta(days=2)
     with Sandbox("15", path=tmp_path / "site.db") as site, Orders() as api:
@@ -79,7 +79,7 @@ def test_what_changed_is_read_and_nothing_else(tmp_path):
         (row,) = site.rows("Ticket", {"name": names[0]}, ["creation", "modified"])
         with State.open(tmp_path / "state.db") as state:
             links = Links(state, "sync orders")
-            links.save(_link(n, name, row, when) for n, name in enumerate(names))
+            links.save(_link(n, name, row, old.isoformat()) for n, name in enumerate(names))
             now, hour = datetime.now(UTC), timedelta(hours=1)
             local = (now - hour).astimezone(site.site.zone).strftime("%Y-%m-%d %H:%M:%S")
             known = {"cursor remote": (now - hour).isoformat(), "cursor site": local}
@@ -114,5 +114,5 @@ def customer(number: int) -> str:
 
 def _link(number: int, name: str, row: dict[str, str], when: str) -> Link:
     flat = {"customer": customer(number), "note": "x"}
-    return Link(name=name, creation=row["creation"], remote=f"o{number}", status=Status.LINKED, base=base_of(flat, flat),
-                stamp=row["modified"], remote_stamp=datetime.fromisoformat(when).isoformat(), etag='"1"')  # fmt: skip
+    stamps = {"creation": row["creation"], "stamp": row["modified"], "remote_stamp": when}
+    return Link(name=name, remote=f"o{number}", status=Status.LINKED, base=base_of(flat, flat), etag='"1"', **stamps)
