@@ -11,7 +11,6 @@ names, where one that overtakes another does no harm.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -20,7 +19,7 @@ from daemon.core.batches import Pace, suspects
 from daemon.core.columns import Layout
 from daemon.core.doctype import DocType
 from daemon.core.kind import JournalPort, Run
-from daemon.core.rows import Blank, Draft, difference, for_insert, for_update, key_digest, unknown_rows
+from daemon.core.rows import Draft, difference, for_insert, for_update, key_digest, unknown_rows
 from daemon.errors import (
     AlreadyExists,
     DaemonError,
@@ -36,8 +35,7 @@ from daemon.errors import (
     Transient,
     UsageError,
 )
-
-OnConflict = Literal["error", "skip", "update"]
+from daemon.jobs._batch import Batch, Fate, Key, Wish, Work
 
 SETTLES = 130.0
 """Seconds after which a request whose reply was lost is over: the site's server ends it at 120 (gunicorn `-t`)."""
@@ -54,86 +52,6 @@ HIDDEN = frozenset({"Administrator", "Guest"})
 """Users that a list shows to nobody else (core/doctype/user/user.py:get_permission_query_conditions)."""
 LINKS_KEPT = 100_000
 """Names of linked documents that are remembered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """How a row finds its document again."""
-
-    field: str
-    unique: bool
-    """The site itself lets no second document have the value."""
-    made: bool = False
-    """The daemon makes the value up, in a field that serves nothing else."""
-    creates: bool = True
-    """A new document would get this value; not so a name where the site makes names itself."""
-
-
-@dataclass(slots=True)
-class Batch:
-    """Drafts that follow one another in a file. `first`: the ordinal of the first of them."""
-
-    first: int
-    drafts: list[Draft]
-    entry: Mapping[str, Any] | None = None
-    """What an earlier attempt wrote down before it sent this batch."""
-
-    @property
-    def last(self) -> int:
-        return self.first + len(self.drafts) - 1
-
-    @property
-    def place(self) -> str:
-        """Its key in the journal; sorts by `first`."""
-        return f"batch:{self.first:012d}"
-
-
-@dataclass(slots=True)
-class Fate:
-    """What became of one draft, or in a dry run would."""
-
-    draft: Draft
-    result: Literal["created", "updated", "skipped", "failed", "uncertain"]
-    name: str | int = ""
-    reason: str = ""
-    error: str = ""
-    who: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """How an import is meant."""
-
-    update_existing: bool = False
-    on_conflict: OnConflict = "error"
-    blank: Blank = "keep"
-    submit: bool = False
-
-
-@dataclass(slots=True)
-class _Work:
-    """One batch under way. Places are those of drafts in the batch."""
-
-    batch: Batch
-    fates: dict[int, Fate] = field(default_factory=dict)
-    docs: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Documents to create."""
-    changes: dict[int, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
-    """(document that is there, fields that differ)."""
-    known: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
-    refused: int = 0
-    entry: Mapping[str, Any] = field(default_factory=dict)
-    silences: int = 0
-    """Replies that were lost since the last that came."""
-    unsure: bool = False
-    """A request was sent whose reply never came."""
-
-    def fail(self, place: int, reason: str, error: str = "Row", who: str = "document owner") -> None:
-        self.fates[place] = Fate(self.batch.drafts[place], "failed", "", reason, error, who)
-
-    def blame(self, place: int, error: DaemonError) -> None:
-        self.refused += 1
-        self.fail(place, str(error), error.kind, error.who)
 
 
 class Loader:
@@ -156,7 +74,7 @@ class Loader:
 
     def settle(self, batch: Batch) -> tuple[Batch, list[Fate]]:
         """Do all that the batch asks for; in a dry run, look what would be done. Raises what ends the whole import."""
-        work = _Work(batch)
+        work = Work(batch)
         self._look_up(work)
         self._sort(work)
         self._check_links(work)
@@ -167,7 +85,7 @@ class Loader:
             self._send(work)
         return batch, [work.fates[place] for place in range(len(batch.drafts))]
 
-    def _foresee(self, work: _Work) -> None:
+    def _foresee(self, work: Work) -> None:
         drafts = work.batch.drafts
         for place in work.docs:
             work.fates[place] = Fate(drafts[place], "created", reason="would be created")
@@ -175,7 +93,7 @@ class Loader:
             why = f"would be updated: {', '.join(diff)}"
             work.fates[place] = Fate(drafts[place], "updated", existing["name"], why)
 
-    def _send(self, work: _Work) -> None:
+    def _send(self, work: Work) -> None:
         earlier = work.batch.entry
         work.entry = {key: value for key, value in (earlier or {}).items() if key != "sent"}
         if earlier is None and (work.docs or work.changes):
@@ -191,7 +109,7 @@ class Loader:
         self._submit(work)
         self._update(work)
 
-    def _create_all(self, work: _Work, earlier: Mapping[str, Any] | None) -> None:
+    def _create_all(self, work: Work, earlier: Mapping[str, Any] | None) -> None:
         begun, number = self._run.now(), len(work.docs)
         places = sorted(work.docs)
         if earlier is not None:
@@ -201,7 +119,7 @@ class Loader:
 
     # What is there
 
-    def _look_up(self, work: _Work) -> None:
+    def _look_up(self, work: Work) -> None:
         """Find the documents that the drafts of a batch name by key; a made up key is looked up after a crash alone."""
         key, drafts = self._key, work.batch.drafts
         for place, draft in enumerate(drafts):
@@ -216,7 +134,7 @@ class Loader:
         if key and (not key.made or work.batch.entry is not None):
             work.known = self._find(work, [place for place in range(len(drafts)) if place not in work.fates])
 
-    def _find(self, work: _Work, places: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    def _find(self, work: Work, places: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
         """Place → the documents that hold its key; places without one are left out."""
         key, drafts = self._key, work.batch.drafts
         if not key or not places:
@@ -253,7 +171,7 @@ class Loader:
 
     # What each row asks for
 
-    def _sort(self, work: _Work) -> None:
+    def _sort(self, work: Work) -> None:
         entry = work.batch.entry or {}
         before, updating = set(entry.get("existing", ())), entry.get("updates", {})
         for place, draft in enumerate(work.batch.drafts):
@@ -273,7 +191,7 @@ class Loader:
                 sent = work.batch.entry is not None and (place not in before or str(place) in updating)
                 self._sort_known(work, place, docs[0], sent, updating.get(str(place)))
 
-    def _sort_new(self, work: _Work, place: int, draft: Draft) -> None:
+    def _sort_new(self, work: Work, place: int, draft: Draft) -> None:
         if work.batch.entry is not None and self._key is None:
             sent = work.batch.entry.get("sent")
             why = f"line {draft.line}: sent at {sent} without a reply, and there is no key to look it up by"
@@ -290,7 +208,7 @@ class Loader:
         work.docs[place] = {"doctype": self._doctype.name, **draft.doc}
         return None
 
-    def _sort_known(self, work: _Work, place: int, existing: dict[str, Any], updating: bool, read: str | None) -> None:
+    def _sort_known(self, work: Work, place: int, existing: dict[str, Any], updating: bool, read: str | None) -> None:
         """`updating`: an earlier attempt sent this row, having `read` the document as it was modified then."""
         draft = for_update(self._layout, work.batch.drafts[place], self._wish.blank)
         if draft.problems:
@@ -321,7 +239,7 @@ class Loader:
                 ]
         return diff
 
-    def _check_links(self, work: _Work) -> None:
+    def _check_links(self, work: Work) -> None:
         """Rows that link to what does not exist fail here, a request for each DocType instead of one for each row."""
         places = [*work.docs, *work.changes]
         wanted: dict[str, dict[int, Any]] = {}
@@ -346,7 +264,7 @@ class Loader:
                     work.fail(place, why, "MissingLink")
                     break
 
-    def _check_unique(self, work: _Work) -> None:
+    def _check_unique(self, work: Work) -> None:
         """A value that must be unique and stands in another document: one request for each such field of the file."""
         sent = dict(work.docs)
         sent |= {place: {**diff, "name": existing["name"]} for place, (existing, diff) in work.changes.items()}
@@ -377,7 +295,7 @@ class Loader:
 
     # Sending
 
-    def _write_down(self, work: _Work) -> None:
+    def _write_down(self, work: Work) -> None:
         """Before anything is sent: which rows had a document by then, and which of these are to be changed."""
         work.entry = {
             "last": work.batch.last,
@@ -386,12 +304,12 @@ class Loader:
         }
         self._renew(work)
 
-    def _renew(self, work: _Work) -> None:
+    def _renew(self, work: Work) -> None:
         """Write down when rows of this batch were last sent."""
         sent = self._run.now().isoformat(timespec="seconds")
         self._journal.write({work.batch.place: {**work.entry, "sent": sent}})
 
-    def _create(self, work: _Work, places: Sequence[int], doubtful: bool) -> None:
+    def _create(self, work: Work, places: Sequence[int], doubtful: bool) -> None:
         """Insert these, and blame those that the site will not have, each with the site's own words.
 
         `doubtful`: an earlier request for these may yet turn out to have been heard.
@@ -420,7 +338,7 @@ class Loader:
         if self._refusals >= ALIKE and not self._created:
             raise NothingCreated(f"none of the first rows could be created, all for one reason: {error}", error)
 
-    def _isolate(self, work: _Work, places: Sequence[int], doubtful: bool) -> list[int]:
+    def _isolate(self, work: Work, places: Sequence[int], doubtful: bool) -> list[int]:
         """Find the first that is refused by halving, and return those behind it: what is before it is created on the
         way, so that a bad row of n costs log2(n) requests."""
         behind: list[int] = []
@@ -433,7 +351,7 @@ class Loader:
         self._create(work, places, doubtful)  # alone, for words that are surely about it
         return behind
 
-    def _insert(self, work: _Work, places: Sequence[int], doubtful: bool) -> DaemonError | None:
+    def _insert(self, work: Work, places: Sequence[int], doubtful: bool) -> DaemonError | None:
         """One request, which creates all of `places` or returns why it created none."""
         if self._key and not self._key.unique:
             self._renew(work)  # whoever goes on after a kill must outlast this request
@@ -453,7 +371,7 @@ class Loader:
             work.fates[place] = Fate(work.batch.drafts[place], "created", name)
         return None
 
-    def _after_silence(self, work: _Work, places: Sequence[int], error: OutcomeUnknown) -> None:
+    def _after_silence(self, work: Work, places: Sequence[int], error: OutcomeUnknown) -> None:
         """No reply came: look which of them are there, and send the others again only where that can do no harm."""
         if self._key is None:
             why = f"sent at {self._run.now():%Y-%m-%d %H:%M:%S} UTC: {error}; no key to look it up by"
@@ -469,7 +387,7 @@ class Loader:
             raise error
         self._create(work, left, True)
 
-    def _outlast(self, work: _Work, places: Sequence[int], since: datetime) -> list[int]:
+    def _outlast(self, work: Work, places: Sequence[int], since: datetime) -> list[int]:
         """Those of `places` that are not there, nor will be: where the site would let a second document have the same
         key, only once the request that was sent at `since` must be over."""
         left = self._found_after_all(work, places)
@@ -478,14 +396,14 @@ class Loader:
             left = self._found_after_all(work, left)
         return left
 
-    def _found_after_all(self, work: _Work, places: Sequence[int]) -> list[int]:
+    def _found_after_all(self, work: Work, places: Sequence[int]) -> list[int]:
         """Those of `places` whose documents are not there; the others are created."""
         found = self._find(work, places)
         for place, docs in found.items():
             work.fates[place] = Fate(work.batch.drafts[place], "created", docs[0]["name"])
         return [place for place in places if place not in found]
 
-    def _submit(self, work: _Work) -> None:
+    def _submit(self, work: Work) -> None:
         """As two steps, since a document that is inserted as submitted keeps the status of a draft in ERPNext. One list
         tells which are drafts still; where a reply was lost, it is asked for again."""
         waiting = {fate.name: fate for fate in work.fates.values() if fate.result == "created" and self._wish.submit}
@@ -501,7 +419,7 @@ class Loader:
         for fate in waiting.values():
             fate.reason = "created as a draft, but not submitted: no reply came"
 
-    def _submitted(self, work: _Work, fate: Fate) -> bool:
+    def _submitted(self, work: Work, fate: Fate) -> bool:
         """The site has answered: it is submitted, or there is a reason why not."""
         try:
             self._site.update({"doctype": self._doctype.name, "name": fate.name, "docstatus": 1})
@@ -512,7 +430,7 @@ class Loader:
             fate.reason = f"created as a draft, but not submitted: {error}"
         return True
 
-    def _update(self, work: _Work) -> None:
+    def _update(self, work: Work) -> None:
         for place, (existing, diff) in work.changes.items():
             try:
                 self._until_heard(partial(self._update_one, work, place, existing, diff))
@@ -521,7 +439,7 @@ class Loader:
             except REFUSALS as error:
                 work.blame(place, error)
 
-    def _conflict(self, work: _Work, place: int, name: str | int) -> None:
+    def _conflict(self, work: Work, place: int, name: str | int) -> None:
         draft = work.batch.drafts[place]
         if self._wish.on_conflict == "skip":
             work.fates[place] = Fate(draft, "skipped", name, "somebody changed it meanwhile")
@@ -529,7 +447,7 @@ class Loader:
             why = f"line {draft.line}: somebody changed {name} meanwhile"
             work.fates[place] = Fate(draft, "failed", name, why, "StaleDocument", "document owner")
 
-    def _look_once_more(self, work: _Work, place: int, error: OutcomeUnknown) -> None:
+    def _look_once_more(self, work: Work, place: int, error: OutcomeUnknown) -> None:
         """No reply to an update ever came: what the document holds tells whether it was heard."""
         draft = work.batch.drafts[place]
         now = self._find(work, [place]).get(place, [])
@@ -550,7 +468,7 @@ class Loader:
                 self._run.check()
         return None
 
-    def _update_one(self, work: _Work, place: int, existing: dict[str, Any], diff: dict[str, Any]) -> None:
+    def _update_one(self, work: Work, place: int, existing: dict[str, Any], diff: dict[str, Any]) -> None:
         """Send what differs, with `modified`, so that nobody's edit since our reading is overwritten unseen."""
         draft, name = work.batch.drafts[place], existing["name"]
         try:

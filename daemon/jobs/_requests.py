@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from daemon.core.columns import Layout
-from daemon.core.kind import JournalPort, Part, Provision, Run
+from daemon.core.kind import JournalPort, Part, Run
 from daemon.core.plan import Action, Census, Outcome
 from daemon.errors import (
     AlreadyRunning,
@@ -52,8 +52,11 @@ from daemon.errors import (
     UntrustedCertificate,
 )
 from daemon.files.inbox import RESULTS
-from daemon.jobs._load import ROUNDS, Batch, Fate
-from daemon.jobs.import_ import REQUESTS, FilePart, Settings
+from daemon.jobs._batch import Batch, Fate
+from daemon.jobs._file import FilePart
+from daemon.jobs._form import COUNTED, QUEUED, REQUESTS, RUNNING
+from daemon.jobs._load import ROUNDS
+from daemon.jobs._settings import Settings
 
 OWNER = "import requests"
 """Owner of what is written down of requests under way, each under its name."""
@@ -61,64 +64,13 @@ EVERY = 5.0
 """Seconds between two tellings of how far a request is."""
 TOLD, LONGEST = 100, 300
 """Errors that a request shows, and characters of each."""
-QUEUED, RUNNING = "Queued", "Running"
 PASSING = (
     Stopped, Transient, OutcomeUnknown, StateError, OutputError, ResultFileError, ClockSkew, AlreadyRunning, NotFrappe,
     UntrustedCertificate, CredentialsRefused,
 )  # fmt: skip
 """What is no fault of the request: it stays Running, and the next run goes on with it."""
-COUNTED = ("created", "updated", "skipped", "failed", "uncertain")
 DRY = "Dry run: nothing was written; the numbers say what would have been."
 NOTIFICATION, MAIL = "Notification Log", "Communication"
-
-
-def _field(name: str, kind: str, label: str = "", options: str = "", **more: Any) -> dict[str, Any]:
-    shown = label or name.replace("_", " ").capitalize()
-    return {"fieldname": name, "fieldtype": kind, "label": shown, "options": options, **more}
-
-
-def _shown(name: str, kind: str, options: str = "") -> dict[str, Any]:
-    """A field that the daemon fills in."""
-    return _field(name, kind, "", options, read_only=1, no_copy=1)
-
-
-_FIELDS = [
-    _field("reference_doctype", "Link", "DocType", "DocType", reqd=1, in_list_view=1),
-    _field("import_file", "Attach", "File", reqd=1),
-    _field("key_field", "Data", description="The field by which a row finds its document again; empty: the usual one."),
-    {"fieldname": "wishes", "fieldtype": "Column Break"},
-    _field("update_existing", "Check", description="Rows may change documents that are there."),
-    _field("submit_after_import", "Check"),
-    _field("dry_run", "Check", description="Say all that would be wrong, and write nothing."),
-    {"fieldname": "outcome", "fieldtype": "Section Break", "label": "Outcome"},
-    _shown("status", "Select", "\n".join((QUEUED, RUNNING, "Success", "Completed with Errors", "Error")))
-    | {"default": QUEUED, "in_list_view": 1, "in_standard_filter": 1},
-    _shown("progress", "Percent") | {"in_list_view": 1},
-    _shown("error_message", "Small Text"),
-    {"fieldname": "numbers", "fieldtype": "Column Break"},
-    *(_shown(name, "Int") for name in ("rows_total", *COUNTED)),
-    {"fieldname": "details", "fieldtype": "Section Break", "label": "Errors"},
-    _shown("first_errors", "Code"),
-    _shown("run", "Data"),
-]
-_RIGHTS = ("read", "write", "create", "delete", "report", "export", "share", "print", "email")
-
-PROVISION = Provision(
-    "DocType",
-    REQUESTS,
-    {
-        "name": REQUESTS,
-        "module": "Custom",
-        "custom": 1,
-        "naming_rule": "Random",
-        "autoname": "hash",
-        "track_changes": 0,
-        "description": "Asks frappe-daemon to import a file.",
-        "fields": _FIELDS,
-        "permissions": [{"role": "System Manager", **dict.fromkeys(_RIGHTS, 1)}],
-    },
-    "by which imports are asked for on the site",
-)
 
 
 def parts(run: Run, settings: Settings) -> Iterator[Part]:

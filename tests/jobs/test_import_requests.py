@@ -19,7 +19,7 @@ import pytest
 
 from daemon.config import load
 from daemon.errors import ConfigError
-from daemon.jobs._requests import PROVISION
+from daemon.jobs._form import PROVISION
 from daemon.sandbox import Fault, Sandbox
 from tests.conftest import Daemon
 from tests.jobs.test_import import ITEM, Before, Killer, items

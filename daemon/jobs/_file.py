@@ -1,0 +1,442 @@
+"""One file at work: claimed, surveyed, its rows made into drafts, these into batches, and what became of them written.
+
+Rows are sent in batches by `insert_many` (daemon.jobs._load). Which of them are dealt with, and how far the result
+files are, stands in the journal under the digest of the file's content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from daemon.core.batches import Ranges
+from daemon.core.columns import Layout, resolve
+from daemon.core.doctype import DocType
+from daemon.core.kind import JournalPort, Part, Run
+from daemon.core.plan import Action, Census, Guard, Outcome, Result
+from daemon.core.rows import Assembler, Draft, Duplicates, Problem, key_digest
+from daemon.errors import DaemonError, FileProblem, Invalid, NotFound, NotPermitted, Stopped
+from daemon.files.cells import CellError, Row
+from daemon.files.inbox import WORKING, Inbox, held
+from daemon.files.results import is_ours, plain
+from daemon.files.table import Survey, Table, open_table, survey
+from daemon.jobs._batch import Batch, Fate, Key, Wish
+from daemon.jobs._load import KEYS, Loader
+from daemon.jobs._results import OURS, Results
+from daemon.jobs._settings import Settings
+
+KEY_FIELD = "custom_daemon_import_key"
+"""A hidden unique field that `setup` can give to DocTypes that have no key of their own."""
+SAMPLE = 1000
+"""Rows that are looked at for how dates and numbers are written."""
+JOURNAL = "import"
+"""Owner of what is written down: files are the same for all jobs."""
+HEAVY = 1 << 20
+"""About as many bytes of cells as one batch holds: several batches are in memory at once."""
+
+
+class FilePart(Part):
+    """One file at work."""
+
+    guard = Guard(max_percent=100.0)
+    goes_away = False
+    """The file is moved or removed once it is dealt with, so that one which was imported was left by a crash."""
+
+    def __init__(self, run: Run, settings: Settings, path: Path, inbox: Inbox | None) -> None:
+        super().__init__(path.name)
+        self._run, self._settings, self._path, self._inbox = run, settings, path, inbox
+        self._held = ExitStack()
+        self._journal: JournalPort = run.journal(JOURNAL)
+        self._head: dict[str, Any] = {}
+        self._survey: Survey | None = None
+        self._results: Results | None = None
+        self._bad = False
+        """Something in the file needs a person."""
+
+    # Before the first write
+
+    def census(self) -> Census | None:
+        settings = self._settings
+        if self._inbox and not self._run.dry_run:
+            claimed = self._inbox.claim(self._path)
+            if claimed is None:
+                return None
+            self._path = claimed
+        self._tell_file()
+        if not self._run.dry_run:
+            self._held.enter_context(held(self._path))
+        self._survey = found = self._file(self._surveyed)
+        self._held.enter_context(self._run.claim(f"import {found.sha256[:32]} {settings.doctype}"))
+        self._doctype = self._described()
+        self._may()
+        self._layout = self._file(self._resolved)
+        self._key = self._file(self._chosen_key)
+        self._head = self._begun()
+        return Census(found.records, found.records, found.records)
+
+    def _described(self) -> DocType:
+        try:
+            return self._run.site.meta(self._settings.doctype)
+        except NotFound as error:
+            error.who, error.action = "operator", "Correct the name of the DocType."
+            raise
+
+    def _file(self, act: Callable[[], Any]) -> Any:
+        """What a person must mend in the file, and nobody on the site, puts it into failed/."""
+        try:
+            return act()
+        except (FileProblem, Invalid):
+            self._bad = True
+            raise
+
+    def _tell_file(self) -> None:
+        self.tally.facts["file"] = str(self._path)
+
+    def _surveyed(self) -> Survey:
+        settings = self._settings
+        if is_ours(self._path, "import_error"):
+            return survey(self._path, delimiter=",")
+        return survey(self._path, encoding=settings.encoding, delimiter=settings.delimiter, sheet=settings.sheet)
+
+    def _may(self) -> None:
+        """Raises NotPermitted before the first row rather than for each of them."""
+        site, doctype = self._run.site, self._doctype
+        user = site.user()
+        if user == "Administrator":
+            return
+        roles = site.roles(user)
+        for right in self._settings.rights:
+            if not doctype.grants(right, roles):
+                raise NotPermitted(f"{user} lacks the right to {right} {doctype.name}")
+
+    def _resolved(self) -> Layout:
+        assert self._survey
+        settings, header = self._settings, self._survey.header
+        ours = dict.fromkeys(set(OURS) & set(header), "")
+        layout = resolve(
+            self._doctype,
+            header,
+            mapping=ours | settings.columns,
+            constants=settings.constants,
+            defaults=settings.defaults,
+            ignore_unknown=settings.ignore_unknown,
+            mandatory=settings.mandatory,
+            creating=True,
+        )
+        if layout.problems:
+            said = "; ".join(map(str, layout.problems[:20]))
+            raise FileProblem(f"{self._path}: {said}", path=str(self._path), line=1)
+        return layout
+
+    def _chosen_key(self) -> Key | None:
+        """As configured; else the name, the field that names are made of, a unique field, or the field made for it."""
+        own = {column.field.fieldname: column.field for column in self._layout.columns if not column.table}
+        doctype, wanted = self._doctype, self._settings.key
+        unique = [name for name, field in own.items() if field.unique]
+        if wanted and wanted not in own:
+            raise FileProblem(f"{self._path}: no column is for {wanted}, the key", path=str(self._path), line=1)
+        for name in [wanted] if wanted else ["name", doctype.named_after, *unique]:
+            if name == "name" and name in own:
+                return Key(name, True, creates=doctype.prompts)
+            if name in own:
+                if own[name].fieldtype not in KEYS:
+                    why = f"{name} is a {own[name].fieldtype}, which the site may change; a key is found again as it is"
+                    raise FileProblem(f"{self._path}: {why}", path=str(self._path), line=1)
+                return Key(name, name in (doctype.named_after, *unique))
+        if self._settings.update_existing:
+            why = f"no column says which {doctype.name} a row is; name one as the key"
+            raise FileProblem(f"{self._path}: {why}", path=str(self._path), line=1)
+        if doctype.field(KEY_FIELD):
+            return Key(KEY_FIELD, True, made=True)
+        self.tally.note(
+            "no key: a row whose reply is lost cannot be looked up and becomes uncertain; a unique field helps"
+        )
+        return None
+
+    def _begun(self) -> dict[str, Any]:
+        """What is known of this content: new, unfinished, or imported before. Raises FileProblem where it may not."""
+        settings, name = self._settings, self._place("head")
+        head: dict[str, Any] = self._journal.read(name).get(name) or {}
+        same = head.get("file") == self._identity if self._inbox else head.get("source") == str(self._path)
+        if head.get("status") == "done" and same and (self._inbox or self.goes_away):
+            return head  # a crash came between the last row and putting the file away
+        if head and settings.again and head["status"] == "done":
+            self._journal.write(dict.fromkeys(self._journal.read(self._place(""))))
+            head = {}
+        if head.get("status") == "done":
+            self.tally.note(f"imported before: {head['ended']} by run {head['run']} from {head['source']}")
+            if settings.file is None or self._run.job.startswith("import "):
+                self._bad = True
+                raise FileProblem(
+                    f"{self._path}: this content was imported before, at {head['ended']} from {head['source']}",
+                    path=str(self._path),
+                    action="Nothing, unless it shall be imported anew: then --again, or again = true.",
+                )
+            return head
+        if head and head["options"] != settings.fingerprint and not settings.again:
+            raise FileProblem(
+                f"{self._path}: an import of this content under other settings is not finished",
+                path=str(self._path),
+                action="Put the settings back and let it finish, or begin anew by --again, or again = true.",
+            )
+        if head and head["options"] != settings.fingerprint:
+            self._journal.write(dict.fromkeys(self._journal.read(self._place(""))))
+            head = {}
+        if head:
+            self.tally.note(f"goes on with what run {head['run']} began")
+        return head or {
+            "status": "running",
+            "source": str(self._path),
+            "file": self._identity,
+            "options": settings.fingerprint,
+            "run": self._run.id,
+            "mark": self._run.id,
+            "started": self._run.now().isoformat(timespec="seconds"),
+            "counts": {},
+            "done": [],
+            "at": {},
+        }
+
+    @property
+    def _identity(self) -> list[int]:
+        """What tells this file from another of the same content, dropped into the inbox later."""
+        assert self._survey
+        return list(self._survey.identity)
+
+    def _place(self, key: str) -> str:
+        """`key` in the journal of this content and DocType."""
+        assert self._survey
+        return f"{self._survey.sha256}/{self._settings.doctype}/{key}"
+
+    # What to do
+
+    def plan(self) -> Iterator[list[Action]]:
+        if self._head.get("status") == "done":
+            self._tell_counts()
+        if self._survey and self._head.get("status") == "running":
+            why = f"rows of {self._path.name}"
+            yield [Action("import", self._settings.doctype, self._path.name, why, self._survey.records)]
+
+    def foresee(self, actions: list[Action]) -> Iterable[Outcome]:  # noqa: ARG002 (the one of `plan`)
+        loader = self._loader()
+        with self._table() as table:
+            for batch, fates in self._each(loader, self._batches(table, loader)):
+                yield from map(self._outcome, fates)
+                self._tell_progress(batch)
+        self._tell_counts()
+
+    def apply(self, actions: list[Action]) -> Iterable[Outcome]:  # noqa: ARG002 (the one of `plan`)
+        try:
+            yield from self._imported()
+        except FileProblem:
+            self._bad = True  # somebody changed the file: what it says now is another matter
+            raise
+
+    def _imported(self) -> Iterator[Outcome]:
+        loader, stopped = self._loader(), list[Stopped]()
+        if not self._head["done"]:
+            self._journal.write({self._place("head"): self._head})
+        self._done = Ranges(self._head["done"])
+        with self._table() as table:
+            results = Results(self._path, table, self._head["at"], self._settings)
+            self._results = self._held.enter_context(results)
+            batches = self._until_stopped(self._batches(table, loader), stopped)
+            for batch, fates in self._each(loader, batches):
+                self._settled(batch, fates)
+                yield from map(self._outcome, fates)
+                self._tell_progress(batch)
+        self._tell_counts()
+        if stopped:
+            raise stopped[0]
+        self._finish()
+
+    def _each(self, loader: Loader, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[Fate]]]:
+        """Several at once, but one after the other where rows may link to rows above them, as in a tree."""
+        itself = self._doctype.name
+        linked = any(column.field.options == itself and not column.table for column in self._layout.columns)
+        return map(loader.settle, batches) if linked else self._run.each(loader.settle, batches)
+
+    def _until_stopped(self, batches: Iterator[Batch], stopped: list[Stopped]) -> Iterator[Batch]:
+        """No new batch once the run should end; those under way are waited for and written down."""
+        for batch in batches:
+            try:
+                self._run.check()
+            except Stopped as stop:
+                stopped.append(stop)
+                return
+            yield batch
+
+    def _loader(self) -> Loader:
+        settings = self._settings
+        wish = Wish(settings.update_existing, settings.on_conflict, settings.blank, settings.submit)
+        journal = _Within(self._journal, self._place(""))
+        return Loader(self._run, self._doctype, self._layout, self._key, wish, journal, self._head["mark"])
+
+    def _table(self) -> Table:
+        return open_table(self._path, survey=self._survey)
+
+    def _batches(self, table: Table, loader: Loader) -> Iterator[Batch]:
+        """Drafts that are not dealt with, in the batches of an earlier attempt where it wrote some down."""
+        place = self._place("batch:")
+        entries = {int(key.rpartition(":")[2]): entry for key, entry in self._journal.read(place).items()}
+        done = Ranges(self._head["done"])
+        batch: Batch | None = None
+        size = weight = 0
+        for number, draft in enumerate(self._drafts(table)):
+            if batch and (len(batch.drafts) >= size or weight > HEAVY or number in entries or number in done):
+                table.verify()
+                yield batch
+                batch = None
+            if number in done:
+                continue
+            if batch is None:
+                entry = entries.get(number)
+                batch = Batch(number, [], entry)
+                size = entry["last"] - number + 1 if entry else loader.pace.rows
+                weight = 0
+            batch.drafts.append(draft)
+            if not batch.entry:
+                weight += sum(map(_weight, draft.cells))
+        if batch:
+            table.verify()
+            yield batch
+
+    def _drafts(self, table: Table) -> Iterator[Draft]:
+        """The documents of the file, all of them each time, so that a key that comes twice is always found."""
+        settings, seen = self._settings, Duplicates()
+        escaped = "import_error" in table.header and settings.escape_formulas
+        with_sample = list(_light(_cells(row, escaped) for row in islice(table.rows(), SAMPLE)))
+        assembler = Assembler(
+            self._layout,
+            reading=settings.reading,
+            sample=with_sample,
+            purpose="upsert" if settings.update_existing else "insert",
+            blank=settings.blank,
+        )
+        key = self._key.field if self._key and not self._key.made else ""
+        for draft in assembler.assemble((row.line, _cells(row, escaped)) for row in table.rows()):
+            value = draft.doc.get(key) if key else None
+            first = seen.first(key_digest([value]), draft.line) if value not in (None, "") else None
+            errors = [
+                Problem(line, None, None, f"has {cell}, an error of the workbook") for line, cell in _errors(draft)
+            ]
+            if first is not None:
+                errors.append(Problem(draft.line, None, None, f"has the same {key} as line {first}: {value}"))
+            yield _with(draft, errors) if errors else draft
+
+    # What became of it
+
+    def _settled(self, batch: Batch, fates: list[Fate]) -> None:
+        """Result rows first, then the journal: a crash in between writes them once more, over the same bytes."""
+        assert self._results
+        self._done.add(batch.first, batch.last)
+        counts = self._head["counts"]
+        for fate in fates:
+            self._results.add(fate)
+            counts[fate.result] = counts.get(fate.result, 0) + 1
+            if fate.result == "created" and fate.reason:
+                counts["not submitted"] = counts.get("not submitted", 0) + 1
+        self._head["at"] = self._results.flush()
+        self._head["done"] = self._done.pairs
+        self._journal.write({self._place("head"): self._head, self._place(batch.place): None})
+
+    def _outcome(self, fate: Fate) -> Outcome:
+        verb = {"created": "create", "updated": "update"}.get(fate.result, "import")
+        line = f"line {fate.draft.line}"
+        reason = fate.reason if fate.name else fate.reason.removeprefix(line).lstrip(":, ")
+        action = Action(verb, self._settings.doctype, fate.name or line, reason)
+        result = _RESULTS[fate.result]
+        if self._run.dry_run and result is Result.DONE:
+            result = Result.PLANNED
+        if fate.result == "created" and fate.reason and not self._run.dry_run:
+            return Outcome(action, Result.FAILED, reason, "NotSubmitted", "document owner")
+        return Outcome(action, result, reason, fate.error, fate.who)
+
+    def _tell_progress(self, batch: Batch) -> None:
+        assert self._survey
+        self._run.progress(self.tally.part, batch.drafts[-1].lines[-1], self._survey.records)
+
+    def _tell_counts(self) -> None:
+        counts = self._head["counts"]
+        self.tally.facts.update({f"rows {name}": counts[name] for name in _RESULTS if counts.get(name)})
+        if counts:
+            self.tally.note(", ".join(f"{counts[name]:,} {name}" for name in _RESULTS if counts.get(name)))
+        self._bad = self._bad or any(counts.get(bad) for bad in ("failed", "uncertain", "not submitted"))
+
+    def _finish(self) -> None:
+        """All is dealt with: keep what a later file of this content must be told, and nothing more."""
+        ended = self._run.now().isoformat(timespec="seconds")
+        self._head = {**self._head, "status": "done", "ended": ended, "run": self._run.id, "done": [], "at": {}}
+        self._journal.write({self._place("head"): self._head})
+
+    def close(self) -> None:
+        """Put the file away where it was dealt with, or will never be."""
+        try:
+            self._held.close()
+            beside = self._path
+            finished = self._head.get("status") == "done"
+            claimed = self._inbox and not self._run.dry_run and self._path.parent.name == WORKING
+            if self._inbox and claimed and (finished or self._bad):
+                beside = self._inbox.put_away(self._path, well=not self._bad)
+                self.tally.note(f"the file is now {beside}")
+            if self._results:
+                endings = ", ".join(path.name.removeprefix(self._path.name) for path in self._results.paths)
+                self.tally.note(f"what became of its rows: {beside} with {endings}")
+        except DaemonError as error:
+            self.tally.note(str(error))
+            raise
+
+
+_RESULTS = {
+    "created": Result.DONE,
+    "updated": Result.DONE,
+    "skipped": Result.KEPT,
+    "failed": Result.FAILED,
+    "uncertain": Result.UNCERTAIN,
+}
+
+
+class _Within:
+    """A journal under a prefix of its own."""
+
+    def __init__(self, journal: JournalPort, prefix: str) -> None:
+        self._journal, self._prefix = journal, prefix
+
+    def read(self, prefix: str = "") -> dict[str, Any]:
+        found = self._journal.read(self._prefix + prefix)
+        return {key.removeprefix(self._prefix): value for key, value in found.items()}
+
+    def write(self, changes: Mapping[str, Any]) -> None:
+        self._journal.write({self._prefix + key: value for key, value in changes.items()})
+
+
+def _light(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The first of `rows`, about as much of them as one batch holds."""
+    weight = 0
+    for row in rows:
+        yield row
+        weight += _weight(row)
+        if weight > HEAVY:
+            return
+
+
+def _weight(cells: Iterable[Any]) -> int:
+    """About the bytes that a row takes in memory."""
+    return sum(len(cell) + 50 if isinstance(cell, str) else 50 for cell in cells)
+
+
+def _cells(row: Row, escaped: bool) -> tuple[Any, ...]:
+    return tuple(plain(cell) if isinstance(cell, str) else cell for cell in row.cells) if escaped else row.cells
+
+
+def _errors(draft: Draft) -> Iterator[tuple[int, str]]:
+    for line, cells in zip(draft.lines, draft.cells, strict=True):
+        yield from ((line, cell) for cell in cells if isinstance(cell, CellError))
+
+
+def _with(draft: Draft, problems: list[Problem]) -> Draft:
+    return replace(draft, problems=(*draft.problems, *problems))
