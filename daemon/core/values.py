@@ -570,7 +570,7 @@ def _parsed(cell: Any, wanted: str) -> Any:
     """JSON text, a list or an object → what it holds. Raises ValueProblem."""
     try:
         if isinstance(cell, str):
-            return json.loads(cell, parse_constant=_no_constant)
+            return json.loads(cell, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_once)
         if isinstance(cell, list | dict):
             # round trip: what JSON cannot hold, or holds otherwise, does not leave here
             return json.loads(json.dumps(cell, allow_nan=False, default=_fraction))
@@ -580,28 +580,57 @@ def _parsed(cell: Any, wanted: str) -> Any:
 
 
 def _fraction(value: Any) -> float:
-    """JSON Lines are read with their fractions as Decimal."""
+    """JSON Lines are read with their fractions as Decimal. Raises ValueError beyond what a float holds."""
     if isinstance(value, Decimal):
-        return float(value)
+        return _finite(str(value))
     raise TypeError
+
+
+def _finite(text: str) -> float:
+    """1e400 would become Infinity, which is no JSON."""
+    if math.isinf(number := float(text)):
+        raise ValueError(text)
+    return number
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Python would keep the last of two values under one key without a word."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def json_text(value: Any) -> str:
+    """`value` as compact JSON, each Decimal with all its digits. Raises TypeError, ValueError, RecursionError."""
+    if isinstance(value, dict):
+        return (
+            "{"
+            + ",".join([f"{json.dumps(key, ensure_ascii=False)}:{json_text(of)}" for key, of in value.items()])
+            + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ",".join(map(json_text, value)) + "]"
+    return str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
 def _json(field: Field, _reading: Reading, _seen: Sequence[Any]) -> Convert:
-    """Compact JSON text: Frappe refuses a list here ("cannot be a list"), and for Geolocation an object, too."""
+    """JSON text, as it stands in the file: Frappe refuses a list here ("cannot be a list"), and for Geolocation an
+    object, too. How deep it may be nested is for the database to say (32 levels in MariaDB)."""
     place = field.fieldtype == "Geolocation"
-    wanted = "a GeoJSON object" if place else "JSON"
+    wanted = "a GeoJSON object" if place else "JSON without a key that comes twice"
 
     def convert(cell: Any) -> str:
         held = _parsed(cell, wanted)
         if place and not (isinstance(held, dict) and "type" in held):
             raise ValueProblem(wanted)
         try:
-            return text_of(json.dumps(held, separators=(",", ":"), ensure_ascii=False))
-        except (ValueError, RecursionError):
+            return text_of(cell.strip() if isinstance(cell, str) else json_text(cell))
+        except (ValueError, TypeError, RecursionError):
             raise ValueProblem(wanted) from None
 
     return convert
