@@ -11,10 +11,12 @@ import io
 import json
 import os
 import re
+import stat
 from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,22 +128,29 @@ class ResultFile:
 
 def set_aside(path: Path, journaled: int, inode: int) -> None:
     """Make room for a result file of which `journaled` bytes are to stay: one that holds less, is another, or whose
-    rows nobody journaled, is another import's or somebody changed it, and becomes `path~`. Raises ResultFileError."""
+    rows nobody journaled, is another import's or somebody changed it, and becomes `path~`, or `path.2~` where that is
+    taken. Raises ResultFileError."""
     with _worded(path):
         if not path.exists():
             return
         found = path.stat()
         if not journaled or found.st_size < journaled or found.st_ino != inode:
-            path.replace(path.with_name(f"{path.name}~"))
+            names = (f"{path.name}{'' if number == 1 else f'.{number}'}~" for number in count(1))
+            path.replace(next(free for name in names if not (free := path.with_name(name)).exists()))
 
 
 def is_ours(path: Path, column: str) -> bool:
     """The file is a result file, by its byte order mark and one of our columns in its first line."""
     try:
-        with path.open("rb") as file:
-            head = file.read(1 << 16)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would keep us waiting
     except OSError:
         return False
+    try:
+        head = os.read(descriptor, 1 << 16) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
     return head.startswith(b"\xef\xbb\xbf") and column.encode() in head.partition(b"\n")[0]
 
 

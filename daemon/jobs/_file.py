@@ -6,6 +6,7 @@ files are, stands in the journal under the digest of the file's content.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,7 +22,7 @@ from daemon.core.plan import Action, Census, Guard, Outcome, Result
 from daemon.core.rows import Assembler, Draft, Duplicates, Problem, key_digest
 from daemon.errors import DaemonError, FileProblem, Invalid, NotFound, NotPermitted, Stopped
 from daemon.files.cells import CellError, Row
-from daemon.files.inbox import WORKING, Inbox, held
+from daemon.files.inbox import WORKING, Gone, Inbox, held, printable
 from daemon.files.results import is_ours, plain
 from daemon.files.table import Survey, Table, open_table, survey
 from daemon.jobs._batch import Batch, Fate, Key, Wish
@@ -47,7 +48,7 @@ class FilePart(Part):
     """The file is moved or removed once it is dealt with, so that one which was imported was left by a crash."""
 
     def __init__(self, run: Run, settings: Settings, path: Path, inbox: Inbox | None) -> None:
-        super().__init__(path.name)
+        super().__init__(printable(path.name))
         self._run, self._settings, self._path, self._inbox = run, settings, path, inbox
         self._held = ExitStack()
         self._journal: JournalPort = run.journal(JOURNAL)
@@ -68,7 +69,11 @@ class FilePart(Part):
             self._path = claimed
         self._tell_file()
         if not self._run.dry_run:
-            self._held.enter_context(held(self._path))
+            try:
+                self._held.enter_context(held(self._path))
+            except Gone:
+                if self._inbox:
+                    return None
         self._survey = found = self._file(self._surveyed)
         self._held.enter_context(self._run.claim(f"import {found.sha256[:32]} {settings.doctype}"))
         self._doctype = self._described()
@@ -94,7 +99,7 @@ class FilePart(Part):
             raise
 
     def _tell_file(self) -> None:
-        self.tally.facts["file"] = str(self._path)
+        self.tally.facts["file"] = printable(str(self._path))
 
     def _surveyed(self) -> Survey:
         settings = self._settings
@@ -174,7 +179,7 @@ class FilePart(Part):
                 raise FileProblem(
                     f"{self._path}: this content was imported before, at {head['ended']} from {head['source']}",
                     path=str(self._path),
-                    action="Nothing, unless it shall be imported anew: then --again, or again = true.",
+                    action="Import its errors file, mended, where there is one; all anew by --again, or again = true.",
                 )
             return head
         if head and head["options"] != settings.fingerprint and not settings.again:
@@ -242,8 +247,8 @@ class FilePart(Part):
             self._journal.write({self._place("head"): self._head})
         self._done = Ranges(self._head["done"])
         with self._table() as table:
-            results = Results(self._path, table, self._head["at"], self._settings)
-            self._results = self._held.enter_context(results)
+            self._results = Results(self._path, table, self._head["at"], self._settings, self._opened)
+            self._held.enter_context(self._results)
             batches = self._until_stopped(self._batches(table, loader), stopped)
             for batch, fates in self._each(loader, batches):
                 self._settled(batch, fates)
@@ -253,6 +258,10 @@ class FilePart(Part):
         if stopped:
             raise stopped[0]
         self._finish()
+
+    def _opened(self, at: dict[str, tuple[int, int]]) -> None:
+        """A result file is known from its first byte on, so that a later run knows it for its own."""
+        self._keep_head(at=at)
 
     def _each(self, loader: Loader, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[Fate]]]:
         """Several at once, but one after the other where rows may link to rows above them, as in a tree."""
@@ -334,14 +343,12 @@ class FilePart(Part):
         """Result rows first, then the journal: a crash in between writes them once more, over the same bytes."""
         assert self._results
         self._done.add(batch.first, batch.last)
-        counts = self._head["counts"]
+        counts = Counter(self._head["counts"])
         for fate in fates:
             self._results.add(fate)
-            counts[fate.result] = counts.get(fate.result, 0) + 1
-            if fate.result == "created" and fate.reason:
-                counts["not submitted"] = counts.get("not submitted", 0) + 1
-        self._head["at"] = self._results.flush()
-        self._head["done"] = self._done.pairs
+            counts[fate.result] += 1
+            counts["not submitted"] += fate.result == "created" and bool(fate.reason)
+        self._head |= {"at": self._results.flush(), "done": self._done.pairs, "counts": dict(+counts)}
         self._journal.write({self._place("head"): self._head, self._place(batch.place): None})
 
     def _outcome(self, fate: Fate) -> Outcome:
@@ -370,18 +377,18 @@ class FilePart(Part):
     def _finish(self) -> None:
         """All is dealt with: keep what a later file of this content must be told, and nothing more."""
         ended = self._run.now().isoformat(timespec="seconds")
-        self._head = {**self._head, "status": "done", "ended": ended, "run": self._run.id, "done": [], "at": {}}
-        self._journal.write({self._place("head"): self._head})
+        self._keep_head(status="done", ended=ended, run=self._run.id, done=[], at={})
 
     def close(self) -> None:
-        """Put the file away where it was dealt with, or will never be."""
+        """Put the file away where it was dealt with, or will never be; only then may somebody else have it."""
         try:
-            self._held.close()
+            if self._results:
+                self._results.close()
             beside = self._path
             finished = self._head.get("status") == "done"
             claimed = self._inbox and not self._run.dry_run and self._path.parent.name == WORKING
             if self._inbox and claimed and (finished or self._bad):
-                beside = self._inbox.put_away(self._path, well=not self._bad)
+                beside = self._put_away(self._inbox)
                 self.tally.note(f"the file is now {beside}")
             if self._results:
                 endings = ", ".join(path.name.removeprefix(self._path.name) for path in self._results.paths)
@@ -389,6 +396,23 @@ class FilePart(Part):
         except DaemonError as error:
             self.tally.note(str(error))
             raise
+        finally:
+            self._held.close()
+
+    def _put_away(self, inbox: Inbox) -> Path:
+        """Where to is written down first, so that after a kill the rest goes to the same place; and that it is there,
+        so that a person who moves the file back is told that it was imported before."""
+        place = Path(self._head.get("put") or inbox.place_for(self._path, well=not self._bad))
+        if self._head:
+            self._keep_head(put=str(place))
+        inbox.put_away(self._path, place)
+        if self._head:
+            self._keep_head(put="", file=[])
+        return place
+
+    def _keep_head(self, **more: Any) -> None:
+        self._head |= more
+        self._journal.write({self._place("head"): self._head})
 
 
 _RESULTS = {

@@ -306,7 +306,7 @@ class RequestPart(FilePart):
         """Tell the request what became of it, unless the next run is to go on."""
         try:
             if self._results:
-                self._results.__exit__()  # its last rows are read below
+                self._results.close()  # its last rows are read below
             if self._taken and self._over:
                 self._conclude()
             elif self._run.dry_run and self._entry and not self._taken:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +11,8 @@ from daemon.files.table import Table
 from daemon.jobs._batch import Fate
 from daemon.jobs._settings import Settings
 
+At = tuple[int, int]
+"""(position behind the last row that counts, inode)."""
 OURS = {"import_line": "", "import_error": ""}
 """Columns of our own in FILE.errors.csv, which is itself a file to import once it is mended."""
 
@@ -18,8 +20,16 @@ OURS = {"import_line": "", "import_error": ""}
 class Results:
     """FILE.success.csv, FILE.errors.csv and FILE.uncertain.csv, each made when its first row comes."""
 
-    def __init__(self, path: Path, table: Table, at: Mapping[str, Sequence[int]], settings: Settings) -> None:
-        self._path, self._settings = path, settings
+    def __init__(
+        self,
+        path: Path,
+        table: Table,
+        at: Mapping[str, Sequence[int]],
+        settings: Settings,
+        opened: Callable[[dict[str, At]], None],
+    ) -> None:
+        """`at`: where each file was when it was last journaled. `opened` journals it for a file that is new."""
+        self._path, self._settings, self._opened = path, settings, opened
         self._at = {kind: (place, inode) for kind, (place, inode) in at.items()}
         self._keep = [place for place, name in enumerate(table.header) if name not in OURS]
         self._header = [table.header[place] for place in self._keep]
@@ -37,6 +47,9 @@ class Results:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         for file in self._files.values():
             file.close()
 
@@ -53,8 +66,8 @@ class Results:
             kept = [cells[place] if place < len(cells) else None for place in self._keep]
             file.write([*kept, *(more if number == 0 else ("",) * len(more))])
 
-    def flush(self) -> dict[str, tuple[int, int]]:
-        """(position behind what is on the disk now, inode) of each file."""
+    def flush(self) -> dict[str, At]:
+        """Where each file is, of which all is on the disk now."""
         for kind, file in self._files.items():
             if (file.tell(), file.inode) != self._at.get(kind):
                 file.flush()
@@ -64,8 +77,9 @@ class Results:
     def _open(self, kind: str) -> ResultFile:
         more = ["import_document", "import_result", "import_note"] if kind == "success" else list(OURS)
         path = self._path.with_name(f"{self._path.name}.{kind}.csv")
-        escape = self._settings.escape_formulas
-        self._files[kind] = ResultFile.open(
-            path, [*self._header, *more], at=self._at.get(kind, (0, 0))[0], escape_formulas=escape
-        )
-        return self._files[kind]
+        escape, place = self._settings.escape_formulas, self._at.get(kind, (0, 0))[0]
+        self._files[kind] = file = ResultFile.open(path, [*self._header, *more], at=place, escape_formulas=escape)
+        if not place:
+            self._at[kind] = file.tell(), file.inode
+            self._opened(dict(self._at))
+        return file
