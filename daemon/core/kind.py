@@ -173,7 +173,8 @@ class Run(Protocol):
         ...
 
     def each(self, function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
-        """`function` of each item, several at once, in no particular order. Raises the first error met."""
+        """`function` of each item, several at once, in no particular order. Raises the first error met, once the
+        answers of all that had begun by then are given out."""
         ...
 
     def archive(self, directory: Path, part: str) -> ArchivePort:
