@@ -373,6 +373,53 @@ def _row_names(doc: Mapping[str, Any], table: str) -> list[str]:
     return [str(row["name"]) for row in rows if isinstance(row, Mapping) and row.get("name")]
 
 
+def merged(doctype: DocType, diff: Mapping[str, Any], existing: Mapping[str, Any]) -> dict[str, Any]:
+    """`diff`, whose child rows keep what the document holds of them and the file does not say: what is sent of a row is
+    all that stays of it (base_document.py:db_update).
+
+    A row that bears a name is the row of that name. Another is the one that links to the same documents, where both the
+    file and the document have one such row; else it is new, and replaces what is there, as in Frappe's own Data Import.
+    """
+    found = dict(diff)
+    for table, _ in doctype.tables:
+        if table in diff:
+            found[table] = _merged_rows(doctype.children.get(table), diff[table] or [], existing.get(table) or [])
+    return found
+
+
+def _merged_rows(child: DocType | None, rows: list[Any], there: list[Any]) -> list[Any]:
+    names = {row.get("name"): row for row in there}
+    nameless = [row for row in rows if isinstance(row, Mapping) and not row.get("name")]
+    links = [own.fieldname for own in child.fields if own.fieldtype == "Link"] if child else []
+    links = [link for link in links if any(link in row for row in nameless)]
+    said, held = (_by_links(links, some) for some in (nameless, there))
+    merged_rows = []
+    for row in rows:
+        before = names.get(row.get("name")) if row.get("name") else None
+        if before is None and not row.get("name"):
+            links_of = _links_of(links, row)
+            if len(said.get(links_of, ())) == len(held.get(links_of, ())) == 1:
+                before = held[links_of][0]
+        merged_rows.append({**(before or {}), **row})
+    return merged_rows
+
+
+def _links_of(links: Sequence[str], row: Mapping[str, Any]) -> tuple[str, ...]:
+    """() where the row links to nothing by which it could be known."""
+    found = tuple(_link(row.get(link)) for link in links)
+    return found if any(found) else ()
+
+
+def _by_links(
+    links: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
+    found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {(): []}
+    for row in rows:
+        if key := _links_of(links, row):
+            found.setdefault(key, []).append(row)
+    return found
+
+
 def _same(doctype: DocType, name: str, new: Any, old: Any) -> bool:
     if new == old and type(new) is type(old):
         return True
