@@ -25,8 +25,9 @@ from daemon.files.cells import CellError, Row
 from daemon.files.inbox import WORKING, Gone, Inbox, held, printable
 from daemon.files.results import is_ours, plain
 from daemon.files.table import Survey, Table, open_table, survey
-from daemon.jobs._batch import Batch, Fate, Key, Wish
-from daemon.jobs._load import KEYS, Loader
+from daemon.jobs._batch import Batch, Fate, Key, Target, Wish
+from daemon.jobs._find import KEYS
+from daemon.jobs._load import Loader
 from daemon.jobs._results import OURS, Results
 from daemon.jobs._settings import Settings
 
@@ -110,7 +111,7 @@ class FilePart(Part):
     def _may(self) -> None:
         """Raises NotPermitted before the first row rather than for each of them."""
         site, doctype = self._run.site, self._doctype
-        user = site.user()
+        self._user = user = site.user()
         if user == "Administrator":
             return
         roles = site.roles(user)
@@ -237,8 +238,11 @@ class FilePart(Part):
     def apply(self, actions: list[Action]) -> Iterable[Outcome]:  # noqa: ARG002 (the one of `plan`)
         try:
             yield from self._imported()
-        except FileProblem:
+        except FileProblem as error:
             self._bad = True  # somebody changed the file: what it says now is another matter
+            if done := sum(self._head["counts"].get(result, 0) for result in ("created", "updated", "uncertain")):
+                what = f"{done:,} of its rows were imported before that, as {self._path.name}.success.csv tells"
+                error.action = f"{what}: take these out of the file before the rest of it is imported."
             raise
 
     def _imported(self) -> Iterator[Outcome]:
@@ -283,7 +287,9 @@ class FilePart(Part):
         settings = self._settings
         wish = Wish(settings.update_existing, settings.on_conflict, settings.blank, settings.submit)
         journal = _Within(self._journal, self._place(""))
-        return Loader(self._run, self._doctype, self._layout, self._key, wish, journal, self._head["mark"])
+        begun = any(self._head["counts"].get(result) for result in ("created", "updated"))
+        target = Target(self._run.site, self._user, self._doctype, self._layout, self._key)
+        return Loader(self._run, target, wish, journal, self._head["mark"], begun=begun)
 
     def _table(self) -> Table:
         return open_table(self._path, survey=self._survey)
