@@ -21,7 +21,7 @@ from typing import Any, Literal
 from daemon.core.columns import Column, Layout
 from daemon.core.doctype import SYSTEM, DocType, Field
 from daemon.core.moments import iso_moment, read_clock, read_iso
-from daemon.core.values import Convert, Reading, ValueProblem, converter, is_blank, link_of, shown
+from daemon.core.values import Convert, Reading, ValueProblem, converter, is_blank, link_of, read_by, shown
 
 Purpose = Literal["insert", "update", "upsert"]
 Blank = Literal["keep", "clear"]
@@ -79,6 +79,15 @@ class _Open:
     children: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a column is read: by `reading` alone, and by no other evidence."""
+
+    column: Column
+    reading: Reading
+    convert: Convert
+
+
 _Nested = tuple[tuple[str, str], ...]
 """(field, DocType) of the links in the rows of a table that comes as one cell."""
 _Step = tuple[int, str, Convert, Column, str | _Nested | None]
@@ -109,6 +118,8 @@ class Assembler:
             raise ValueError(f"a table with {len(layout.problems)} problems in its header cannot be read")
         self._layout, self._purpose, self._blank, self._max = layout, purpose, blank, max_children
         self._readings, self._reading = dict(readings or {}), reading
+        self.manners: dict[int, Manner] = {}
+        """By the column's position."""
         known = {name for column in layout.columns for name in (column.key, column.header)}
         if unknown := sorted(set(self._readings) - known):
             raise ValueError(f"the table has no column {unknown[0]!r} to be read in a way of its own")
@@ -137,7 +148,9 @@ class Assembler:
         field, child = column.field, None
         if field.is_table:
             child = self._layout.doctype.children.get(field.fieldname)
-        return column.index, field.fieldname, converter(field, reading, cells, child), column, _targets(field, child)
+        manner = Manner(column, found := read_by(field, reading, cells), converter(field, found, (), child))
+        self.manners[column.index] = manner
+        return column.index, field.fieldname, manner.convert, column, _targets(field, child)
 
     @property
     def fixed_links(self) -> list[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from itertools import islice
@@ -28,12 +28,14 @@ from daemon.core.moments import (
     from_serial,
     iso_date,
     iso_moment,
+    proved,
     read_clock,
     read_iso,
     read_length,
     readings,
     short_year,
     stated,
+    without_twins,
 )
 from daemon.core.numbers import NotANumber
 
@@ -54,6 +56,8 @@ class Reading:
     """"." or ","; "": what the column's own values prove."""
     dates: tuple[str, ...] = ()
     """Formats of dates and moments, dd.mm.yyyy or %d.%m.%Y; ISO is always read. (): what the values prove."""
+    proved: tuple[str, ...] = ()
+    """Of the formats that can mean the same text, dd/mm/yyyy and mm/dd/yyyy, the one that the values prove."""
     serials: str = ""
     """"1900" or "1904": numbers are a workbook's days; "": a number is no date."""
     rating: str = ""
@@ -71,8 +75,22 @@ class Reading:
             raise ValueError(f'serials is "1900" or "1904", not {self.serials!r}')
         if self.rating not in ("", "stars", "fraction"):
             raise ValueError(f'rating is "stars" or "fraction", not {self.rating!r}')
-        for text in self.dates:
+        for text in (*self.dates, *self.proved):
             stated(text)
+
+
+def read_by(field: Field, reading: Reading | None = None, sample: Sequence[Any] = ()) -> Reading:
+    """`reading` with what `sample` proves of a column of `field`: `converter` needs no sample beside it."""
+    reading, seen = reading or Reading(), [cell for cell in sample if not is_blank(cell)]
+    kind = field.fieldtype
+    if kind in ("Float", "Currency", "Percent", "Int", "Long Int", "Rating"):
+        decimal = _decimal(reading, seen, kind == "Currency", kind == "Percent")
+        reading = replace(reading, decimal="" if decimal == numbers.UNDECIDED else decimal)
+    if kind == "Rating" and not reading.rating:
+        reading = replace(reading, rating=_rating_kind(_float(Field(field.fieldname), reading, ()), seen))
+    if kind in ("Date", "Datetime") and not reading.dates:
+        reading = replace(reading, proved=proved(_formats(reading, seen)))
+    return reading
 
 
 def is_blank(cell: Any) -> bool:
@@ -108,6 +126,12 @@ VARCHAR = 140
 """Characters of a varchar where `length` says nothing (database/mariadb/database.py:VARCHAR_LEN)."""
 TEXT_BYTES = 65_535
 """What MariaDB's `text` holds, in bytes of UTF-8; beyond it the site answers 500."""
+
+
+class Share(float):
+    """A workbook's number that it shows as a percentage: 0.125 for 12.5 %."""
+
+    __slots__ = ()
 
 
 def text_of(cell: Any) -> str:
@@ -297,7 +321,7 @@ def _float(field: Field, reading: Reading, seen: Sequence[Any]) -> Convert:
         elif isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
             raise ValueProblem("a number")
         else:
-            number, exact = _as_float(cell)
+            number, exact = _as_float(_percents(cell) if percent and isinstance(cell, Share) else cell)
         if not -MOST < number < MOST:  # NaN, too
             raise ValueProblem("a number of at most 12 digits before the decimals")
         if not exact:
@@ -307,6 +331,10 @@ def _float(field: Field, reading: Reading, seen: Sequence[Any]) -> Convert:
         return number or 0.0  # no -0.0
 
     return convert
+
+
+def _percents(cell: Share) -> Decimal | float:
+    return Decimal(repr(cell)) * 100 if math.isfinite(cell) else cell
 
 
 def _as_float(cell: int | float | Decimal) -> tuple[float, bool]:
@@ -426,6 +454,8 @@ def _rating_kind(number: Convert, seen: Sequence[Any]) -> str:
 def _formats(reading: Reading, seen: Sequence[Any]) -> tuple[Format, ...]:
     if reading.dates:
         return tuple(map(stated, reading.dates))
+    if reading.proved:
+        return without_twins(reading.proved)
     return detect(text for cell in seen if isinstance(cell, str) and len(text := cell.strip()) <= 60)
 
 

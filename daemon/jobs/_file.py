@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +17,21 @@ from daemon.core.columns import Layout, resolve
 from daemon.core.doctype import DocType
 from daemon.core.kind import JournalPort, Part, Run
 from daemon.core.plan import Action, Census, Guard, Outcome, Result
-from daemon.core.rows import Assembler, Draft, Duplicates, Problem, key_digest
 from daemon.errors import DaemonError, FileProblem, Invalid, NotFound, NotPermitted, Stopped
-from daemon.files.cells import CellError, Row
 from daemon.files.inbox import WORKING, Gone, Inbox, held, printable
-from daemon.files.results import is_ours, plain
+from daemon.files.results import delimiter_of_ours
 from daemon.files.table import Survey, Table, open_table, survey
 from daemon.jobs._batch import Batch, Fate, Key, Target, Wish
 from daemon.jobs._find import KEYS
 from daemon.jobs._load import Loader
-from daemon.jobs._results import OURS, Results
+from daemon.jobs._results import ERROR, OURS, TOLD, Results
+from daemon.jobs._rows import HEAVY, Reader, weight
 from daemon.jobs._settings import Settings
 
 KEY_FIELD = "custom_daemon_import_key"
 """A hidden unique field that `setup` can give to DocTypes that have no key of their own."""
-SAMPLE = 1000
-"""Rows that are looked at for how dates and numbers are written."""
 JOURNAL = "import"
 """Owner of what is written down: files are the same for all jobs."""
-HEAVY = 1 << 20
-"""About as many bytes of cells as one batch holds: several batches are in memory at once."""
 
 
 class FilePart(Part):
@@ -104,8 +97,8 @@ class FilePart(Part):
 
     def _surveyed(self) -> Survey:
         settings = self._settings
-        if is_ours(self._path, "import_error"):
-            return survey(self._path, delimiter=",")
+        if delimiter := delimiter_of_ours(self._path, ERROR):
+            return survey(self._path, delimiter=delimiter)
         return survey(self._path, encoding=settings.encoding, delimiter=settings.delimiter, sheet=settings.sheet)
 
     def _may(self) -> None:
@@ -122,6 +115,9 @@ class FilePart(Part):
     def _resolved(self) -> Layout:
         assert self._survey
         settings, header = self._settings, self._survey.header
+        if set(TOLD) <= set(header):
+            why = "this says what became of the rows of an import"
+            raise FileProblem(f"{self._path}: {why}", path=str(self._path), action="Import the file itself.")
         ours = dict.fromkeys(set(OURS) & set(header), "")
         layout = resolve(
             self._doctype,
@@ -230,7 +226,7 @@ class FilePart(Part):
     def foresee(self, actions: list[Action]) -> Iterable[Outcome]:  # noqa: ARG002 (the one of `plan`)
         loader = self._loader()
         with self._table() as table:
-            for batch, fates in self._each(loader, self._batches(table, loader)):
+            for batch, fates in self._each(loader, self._batches(self._reader(table), loader)):
                 yield from map(self._outcome, fates)
                 self._tell_progress(batch)
         self._tell_counts()
@@ -251,9 +247,10 @@ class FilePart(Part):
             self._journal.write({self._place("head"): self._head})
         self._done = Ranges(self._head["done"])
         with self._table() as table:
-            self._results = Results(self._path, table, self._head["at"], self._settings, self._opened)
+            reader = self._reader(table)
+            self._results = Results(self._path, table, self._head["at"], self._settings, reader.manners, self._opened)
             self._held.enter_context(self._results)
-            batches = self._until_stopped(self._batches(table, loader), stopped)
+            batches = self._until_stopped(self._batches(reader, loader), stopped)
             for batch, fates in self._each(loader, batches):
                 self._settled(batch, fates)
                 yield from map(self._outcome, fates)
@@ -294,16 +291,16 @@ class FilePart(Part):
     def _table(self) -> Table:
         return open_table(self._path, survey=self._survey)
 
-    def _batches(self, table: Table, loader: Loader) -> Iterator[Batch]:
+    def _batches(self, reader: Reader, loader: Loader) -> Iterator[Batch]:
         """Drafts that are not dealt with, in the batches of an earlier attempt where it wrote some down."""
         place = self._place("batch:")
         entries = {int(key.rpartition(":")[2]): entry for key, entry in self._journal.read(place).items()}
         done = Ranges(self._head["done"])
         batch: Batch | None = None
-        size = weight = 0
-        for number, draft in enumerate(self._drafts(table)):
-            if batch and (len(batch.drafts) >= size or weight > HEAVY or number in entries or number in done):
-                table.verify()
+        size = held = 0
+        for number, draft in enumerate(reader.drafts()):
+            if batch and (len(batch.drafts) >= size or held > HEAVY or number in entries or number in done):
+                reader.table.verify()
                 yield batch
                 batch = None
             if number in done:
@@ -312,36 +309,16 @@ class FilePart(Part):
                 entry = entries.get(number)
                 batch = Batch(number, [], entry)
                 size = entry["last"] - number + 1 if entry else loader.pace.rows
-                weight = 0
+                held = 0
             batch.drafts.append(draft)
             if not batch.entry:
-                weight += sum(map(_weight, draft.cells))
+                held += sum(map(weight, draft.cells))
         if batch:
-            table.verify()
+            reader.table.verify()
             yield batch
 
-    def _drafts(self, table: Table) -> Iterator[Draft]:
-        """The documents of the file, all of them each time, so that a key that comes twice is always found."""
-        settings, seen = self._settings, Duplicates()
-        escaped = "import_error" in table.header and settings.escape_formulas
-        with_sample = list(_light(_cells(row, escaped) for row in islice(table.rows(), SAMPLE)))
-        assembler = Assembler(
-            self._layout,
-            reading=settings.reading,
-            sample=with_sample,
-            purpose="upsert" if settings.update_existing else "insert",
-            blank=settings.blank,
-        )
-        key = self._key.field if self._key and not self._key.made else ""
-        for draft in assembler.assemble((row.line, _cells(row, escaped)) for row in table.rows()):
-            value = draft.doc.get(key) if key else None
-            first = seen.first(key_digest([value]), draft.line) if value not in (None, "") else None
-            errors = [
-                Problem(line, None, None, f"has {cell}, an error of the workbook") for line, cell in _errors(draft)
-            ]
-            if first is not None:
-                errors.append(Problem(draft.line, None, None, f"has the same {key} as line {first}: {value}"))
-            yield _with(draft, errors) if errors else draft
+    def _reader(self, table: Table) -> Reader:
+        return Reader(table, self._layout, self._key, self._settings)
 
     # What became of it
 
@@ -442,31 +419,3 @@ class _Within:
 
     def write(self, changes: Mapping[str, Any]) -> None:
         self._journal.write({self._prefix + key: value for key, value in changes.items()})
-
-
-def _light(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """The first of `rows`, about as much of them as one batch holds."""
-    weight = 0
-    for row in rows:
-        yield row
-        weight += _weight(row)
-        if weight > HEAVY:
-            return
-
-
-def _weight(cells: Iterable[Any]) -> int:
-    """About the bytes that a row takes in memory."""
-    return sum(len(cell) + 50 if isinstance(cell, str) else 50 for cell in cells)
-
-
-def _cells(row: Row, escaped: bool) -> tuple[Any, ...]:
-    return tuple(plain(cell) if isinstance(cell, str) else cell for cell in row.cells) if escaped else row.cells
-
-
-def _errors(draft: Draft) -> Iterator[tuple[int, str]]:
-    for line, cells in zip(draft.lines, draft.cells, strict=True):
-        yield from ((line, cell) for cell in cells if isinstance(cell, CellError))
-
-
-def _with(draft: Draft, problems: list[Problem]) -> Draft:
-    return replace(draft, problems=(*draft.problems, *problems))

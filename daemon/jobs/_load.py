@@ -11,7 +11,6 @@ names, where one that overtakes another does no harm.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -41,8 +40,8 @@ from daemon.jobs._find import Finder
 SETTLES = 130.0
 """Seconds after which a request whose reply was lost is over: the site's server ends it at 120 (gunicorn `-t`)."""
 ALIKE, ENOUGH = 3, 10
-"""Rows refused for one reason, and none created, after which the others of the batch are asked for singly, by one
-thread; and how many a batch must hold to stand for the whole file."""
+"""Rows refused for one reason, and none created, after which the others of the batch are asked for singly; and how many
+a batch must hold to stand for the whole file."""
 ROUNDS = 5
 """How often what is not there is sent again after replies that were lost one after the other."""
 REFUSALS = (Invalid, AlreadyExists, StaleDocument, NotFound, NotPermitted, NotConfigured, ServerBug, UsageError)
@@ -63,7 +62,6 @@ class Loader:
         self._site, self._doctype, self._layout, self._key = target.site, target.doctype, target.layout, target.key
         self._finder, self._checks = Finder(target, updates=wish.update_existing), Checks(target)
         self._singly = target.doctype.name in COMMITTING or not target.doctype.transactional
-        self._trial = threading.Lock()
         self._hopeless: NothingCreated | None = None
         self.pace = Pace()
 
@@ -285,13 +283,11 @@ class Loader:
         )
 
     def _one_by_one(self, work: Work, places: Sequence[int]) -> Sequence[int]:
-        """Ask for each alone, until one is created, while other threads wait; return those that are left then."""
-        with self._trial:
-            for number, place in enumerate(places):
-                if self._begun:
-                    return places[number:]
-                self._create(work, [place], True)
-            self._give_up_where_all_failed(work)
+        """Ask for each alone, until one is created by any thread; return those that are left then."""
+        for number, place in enumerate(places):
+            if self._begun:
+                return places[number:]
+            self._create(work, [place], True)
         return ()
 
     def _give_up_where_all_failed(self, work: Work) -> None:

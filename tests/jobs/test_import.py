@@ -529,11 +529,11 @@ def test_wide_rows_make_small_batches(site, sandbox, tmp_path):
 
 
 def test_an_import_that_the_site_refuses_altogether_gives_up_early(site, sandbox, tmp_path):
-    """Such as for a right on another DocType that its own code needs: one error, once a whole batch was tried."""
+    """Such as for a right on another DocType that its own code needs: one error, after a few batches, nothing open."""
     sandbox.faults.add(Fault("status", path="*insert_many", code=403, html=False))
     path = write(tmp_path / "todo.csv", ("description",), [(f"Call {n}",) for n in range(2000)])
     report = load(site, path, "ToDo")
-    assert report["parts"][0]["error"]["kind"] == "NothingCreated" and len(sandbox.requests) < 400
+    assert report["parts"][0]["error"]["kind"] == "NothingCreated" and len(sandbox.requests) < 1000
     sandbox.faults.clear()
     assert load(site, path, "ToDo")["counts"] == {"done": 2000}
 
