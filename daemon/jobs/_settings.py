@@ -22,6 +22,8 @@ class Settings(JobSettings):
     """Import what documents of the DocType Daemon Import ask for."""
     directory: DirectoryPath | None = None
     """Where files that were attached to requests are worked on, until their results are attached, too."""
+    doctypes: list[str] = Field(default_factory=list)
+    """What may be asked for; empty: whatever those who ask may create themselves."""
     max_size: Annotated[int, Field(ge=1)] = 200_000_000
     """Bytes of a file that is attached to a request."""
     quiet: Duration = timedelta(seconds=30)
