@@ -183,9 +183,13 @@ def fast_iso(text: str) -> bool:
     return _ISO_FAST.fullmatch(text) is not None
 
 
-def short_year(text: str) -> bool:
-    """`text` looks like a date whose year has two digits."""
-    return _SHORT_YEAR.fullmatch(text) is not None
+def short_year(text: str) -> str:
+    """A format by which `text` can be stated where it looks like a date whose year has two digits; else ""."""
+    match = _SHORT_YEAR.fullmatch(text)
+    if not match:
+        return ""
+    month = "mmm" if re.search("[A-Za-z]{3}", text.partition(" ")[0] if match[1] != " " else text) else "mm"
+    return match[1].join(("dd", month, "yy"))
 
 
 def read_clock(text: str) -> time | None:

@@ -499,8 +499,8 @@ def _moment(reading: Reading, formats: tuple[Format, ...], wanted: str) -> Calla
 def _why_no_date(text: str, wanted: str, known: bool, names: str) -> str:
     if known:
         return f"{wanted} as yyyy-mm-dd or {names}"
-    if len(text) <= 60 and short_year(text):
-        return f'{wanted} with four digits of the year; state dates = ["dd/mm/yy"] where two are right'
+    if len(text) <= 60 and (short := short_year(text)):
+        return f'{wanted} with four digits of the year; state dates = ["{short}"] where two are right'
     if len(text) <= 60 and readings(text, COMMON):
         return f"{wanted} written like the others of its column"
     return f"{wanted} that exists, as yyyy-mm-dd; state dates where it is written in another way, such as {names}"

@@ -14,7 +14,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from daemon.errors import AlreadyRunning, FileProblem
@@ -23,7 +23,9 @@ WORKING, DONE, FAILED = "working", "done", "failed"
 _UNFINISHED = ("~", ".part", ".tmp", ".crdownload", ".filepart")
 LONGEST = 220
 """Bytes of a name; 255 is what file systems take."""
-RESULTS = (".success.csv", ".errors.csv", ".uncertain.csv", ".report.json")
+ERROR = ".error.txt"
+"""Ending of the file that says why another was not imported, or not to its end."""
+RESULTS = (".success.csv", ".errors.csv", ".uncertain.csv", ERROR)
 """Endings of what is written beside a file."""
 ASIDE = "~"
 """Behind these: a result file that was set aside."""
@@ -72,6 +74,12 @@ class Inbox:
             for beside in _beside(path):
                 beside.replace(place.with_name(place.name + beside.name.removeprefix(path.name)))
             path.replace(place)
+
+
+def write_beside(path: Path, text: str) -> None:
+    """Say beside `path` why it was not imported, as far as there is a place for it."""
+    with suppress(OSError):
+        path.with_name(path.name + ERROR).write_text(text, "utf-8", "replace")
 
 
 def _beside(path: Path) -> list[Path]:
@@ -139,7 +147,7 @@ def _moved(path: Path, directory: Path) -> Path:
     name = printable(path.name)
     for ending in RESULTS:
         if name.endswith(ending):
-            name = f"{name.removesuffix(ending)}{ending.replace('.csv', '.again.csv').replace('.json', '.again.json')}"
+            name = f"{name.removesuffix(ending)}{ending.replace('.csv', '.again.csv').replace('.txt', '.again.txt')}"
     target = directory / _free(directory, _shortened(name))
     path.rename(target)
     return target

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from daemon.core.columns import Layout, resolve
 from daemon.core.doctype import DocType
 from daemon.core.kind import JournalPort, Part, Run
 from daemon.core.plan import Action, Census, Guard, Outcome, Result
-from daemon.errors import DaemonError, FileProblem, Invalid, NotFound, NotPermitted, Stopped
-from daemon.files.inbox import WORKING, Gone, Inbox, held, printable
+from daemon.errors import DaemonError, FileProblem, Invalid, NotConfigured, NotFound, NotPermitted, Stopped
+from daemon.files.inbox import WORKING, Gone, Inbox, held, printable, write_beside
 from daemon.files.results import delimiter_of_ours
 from daemon.files.table import Survey, Table, open_table, survey
 from daemon.jobs._batch import Batch, Fate, Key, Target, Wish
@@ -38,6 +39,8 @@ class FilePart(Part):
     """One file at work."""
 
     guard = Guard(max_percent=100.0)
+    again = "Import its errors file, mended, where there is one; all anew by --again, or again = true."
+    """What to do about a content that was imported before."""
     goes_away = False
     """The file is moved or removed once it is dealt with, so that one which was imported was left by a crash."""
 
@@ -49,6 +52,8 @@ class FilePart(Part):
         self._head: dict[str, Any] = {}
         self._survey: Survey | None = None
         self._results: Results | None = None
+        self._passed = 0
+        """Rows that were dealt with."""
         self._bad = False
         """Something in the file needs a person."""
 
@@ -72,6 +77,9 @@ class FilePart(Part):
         self._held.enter_context(self._run.claim(f"import {found.sha256[:32]} {settings.doctype}"))
         self._doctype = self._described()
         self._may()
+        if settings.submit and not self._doctype.is_submittable:
+            why = f"documents of {self._doctype.name} cannot be submitted"
+            raise NotConfigured(why, action="Take submit out: rows become documents without it.")
         self._layout = self._file(self._resolved)
         self._key = self._file(self._chosen_key)
         self._head = self._begun()
@@ -126,6 +134,8 @@ class FilePart(Part):
             constants=settings.constants,
             defaults=settings.defaults,
             ignore_unknown=settings.ignore_unknown,
+            allow_read_only=settings.allow_read_only,
+            updating=settings.update_existing,
             mandatory=settings.mandatory,
             creating=True,
         )
@@ -163,31 +173,22 @@ class FilePart(Part):
         """What is known of this content: new, unfinished, or imported before. Raises FileProblem where it may not."""
         settings, name = self._settings, self._place("head")
         head: dict[str, Any] = self._journal.read(name).get(name) or {}
-        same = head.get("file") == self._identity if self._inbox else head.get("source") == str(self._path)
-        if head.get("status") == "done" and same and (self._inbox or self.goes_away):
-            return head  # a crash came between the last row and putting the file away
-        if head and settings.again and head["status"] == "done":
-            self._journal.write(dict.fromkeys(self._journal.read(self._place(""))))
-            head = {}
         if head.get("status") == "done":
-            self.tally.note(f"imported before: {head['ended']} by run {head['run']} from {head['source']}")
-            if settings.file is None or self._run.job.startswith("import "):
-                self._bad = True
+            same = head.get("file") == self._identity if self._inbox else head.get("source") == str(self._path)
+            if same and (self._inbox or self.goes_away):
+                return head  # a crash came between the last row and putting the file away
+            if not settings.again and not self._came_to_nothing(head):
+                self._refuse_again(head)
+                return head
+            head = self._anew()
+        elif head and head["options"] != settings.fingerprint:
+            if not settings.again:
                 raise FileProblem(
-                    f"{self._path}: this content was imported before, at {head['ended']} from {head['source']}",
+                    f"{self._path}: an import of this content under other settings is not finished",
                     path=str(self._path),
-                    action="Import its errors file, mended, where there is one; all anew by --again, or again = true.",
+                    action="Put the settings back and let it finish, or begin anew by --again, or again = true.",
                 )
-            return head
-        if head and head["options"] != settings.fingerprint and not settings.again:
-            raise FileProblem(
-                f"{self._path}: an import of this content under other settings is not finished",
-                path=str(self._path),
-                action="Put the settings back and let it finish, or begin anew by --again, or again = true.",
-            )
-        if head and head["options"] != settings.fingerprint:
-            self._journal.write(dict.fromkeys(self._journal.read(self._place(""))))
-            head = {}
+            head = self._anew()
         if head:
             self.tally.note(f"goes on with what run {head['run']} began")
         return head or {
@@ -202,6 +203,30 @@ class FilePart(Part):
             "done": [],
             "at": {},
         }
+
+    @property
+    def _scheduled(self) -> bool:
+        """The file is looked at on a schedule, so that it being there means nothing."""
+        return self._settings.file is not None and not self._run.job.startswith("import ")
+
+    def _came_to_nothing(self, head: Mapping[str, Any]) -> bool:
+        """No row of the earlier import was, or may have been, taken: trying once more is what a person means by it."""
+        taken = any(head["counts"].get(result) for result in ("created", "updated", "skipped", "uncertain"))
+        return not taken and not (self._scheduled and head["options"] == self._settings.fingerprint)
+
+    def _refuse_again(self, head: Mapping[str, Any]) -> None:
+        """Raises FileProblem, unless nobody has just put the file there."""
+        ended = self._run.site.text(datetime.fromisoformat(head["ended"]))[:16]
+        self.tally.note(f"imported before: {ended} (time of the site) by run {head['run']} from {head['source']}")
+        if not self._scheduled:
+            self._bad = True
+            why = f"this content was imported before, at {ended} (time of the site) from {head['source']}"
+            raise FileProblem(f"{self._path}: {why}", path=str(self._path), action=self.again)
+
+    def _anew(self) -> dict[str, Any]:
+        """Forget what is known of this content."""
+        self._journal.write(dict.fromkeys(self._journal.read(self._place(""))))
+        return {}
 
     @property
     def _identity(self) -> list[int]:
@@ -226,9 +251,11 @@ class FilePart(Part):
     def foresee(self, actions: list[Action]) -> Iterable[Outcome]:  # noqa: ARG002 (the one of `plan`)
         loader = self._loader()
         with self._table() as table:
-            for batch, fates in self._each(loader, self._batches(self._reader(table), loader)):
+            reader = self._reader(table)
+            for batch, fates in self._each(loader, self._batches(reader, loader)):
                 yield from map(self._outcome, fates)
                 self._tell_progress(batch)
+            self._tell_idle(reader)
         self._tell_counts()
 
     def apply(self, actions: list[Action]) -> Iterable[Outcome]:  # noqa: ARG002 (the one of `plan`)
@@ -255,6 +282,7 @@ class FilePart(Part):
                 self._settled(batch, fates)
                 yield from map(self._outcome, fates)
                 self._tell_progress(batch)
+            self._tell_idle(reader)
         self._tell_counts()
         if stopped:
             raise stopped[0]
@@ -348,7 +376,12 @@ class FilePart(Part):
 
     def _tell_progress(self, batch: Batch) -> None:
         assert self._survey
-        self._run.progress(self.tally.part, batch.drafts[-1].lines[-1], self._survey.records)
+        self._passed += sum(len(draft.lines) for draft in batch.drafts)
+        self._run.progress(self.tally.part, min(self._passed, self._survey.records), self._survey.records)
+
+    def _tell_idle(self, reader: Reader) -> None:
+        if reader.idle:
+            self.tally.note(f"{reader.idle:,} rows hold nothing but columns that are left out, and became nothing")
 
     def _tell_counts(self) -> None:
         counts = self._head["counts"]
@@ -388,6 +421,8 @@ class FilePart(Part):
         place = Path(self._head.get("put") or inbox.place_for(self._path, well=not self._bad))
         if self._head:
             self._keep_head(put=str(place))
+        if self.tally.error:
+            write_beside(self._path, f"{self.tally.error}\n{getattr(self.tally.error, 'action', '')}\n")
         inbox.put_away(self._path, place)
         if self._head:
             self._keep_head(put="", file=[])

@@ -80,7 +80,8 @@ class Loader:
     def _foresee(self, work: Work) -> None:
         drafts = work.batch.drafts
         for place in work.docs:
-            work.fates[place] = Fate(drafts[place], "created", reason="would be created")
+            submitted = " and submitted" * self._wish.submit
+            work.fates[place] = Fate(drafts[place], "created", reason=f"would be created{submitted}")
         for place, (existing, diff) in work.changes.items():
             why = f"would be updated: {', '.join(diff)}"
             work.fates[place] = Fate(drafts[place], "updated", existing["name"], why)

@@ -88,6 +88,7 @@ class RequestPart(FilePart):
     """One request at work."""
 
     goes_away = True
+    again = "Nothing: ask for the rows of its errors file, once mended. To import all anew, change the file's content."
 
     def __init__(self, run: Run, settings: Settings, name: str) -> None:
         assert settings.directory
@@ -316,7 +317,7 @@ class RequestPart(FilePart):
         if not self._taken or (self._told_at and (now - self._told_at).total_seconds() < EVERY):
             return
         self._told_at = now
-        percent = min(99.0, 100.0 * batch.drafts[-1].lines[-1] / max(1, self._survey.records))
+        percent = min(99.0, 100.0 * self._passed / max(1, self._survey.records))
         values = {"progress": round(percent, 1), **self._numbers()}
         try:
             self._site.update({"doctype": REQUESTS, "name": self._request.name, **values})
@@ -387,8 +388,10 @@ class RequestPart(FilePart):
     def _public(self, error: Exception) -> str:
         """The error without paths of this machine."""
         text = str(error).replace(f"{self._folder}/", "").replace(f"{self._job.directory}/", "")
-        action = getattr(error, "action", "")
-        return f"{text}. {action}" if action else text
+        said = f"{text}. {getattr(error, 'action', '')}".removesuffix(" ")
+        for theirs, ours in _WORDS.items():
+            said = said.replace(theirs, ours)
+        return said
 
     def _forget(self, *, clear: bool = True) -> None:
         if clear and "folder" in self._entry:
@@ -412,8 +415,18 @@ class RequestPart(FilePart):
         return well
 
 
-_OWN = "Upload the file to the request."
+_OWN = "Upload the file to a new request."
 _RIGHT = "Ask an administrator of the site for that right, or somebody who has it to make the request."
+
+
+_WORDS = {
+    "and run the job again": "and make a new request",
+    "Run the job again": "Make a new request",
+    "or set mandatory = false where": "or ask whoever runs the daemon for mandatory = false where",
+    "or set allow_read_only": "or ask whoever runs the daemon for allow_read_only",
+    "or set ignore_unknown": "or ask whoever runs the daemon for ignore_unknown",
+}
+"""What is said to whoever runs the daemon → to somebody who has but a request."""
 
 
 class _Rehearsal:

@@ -44,6 +44,7 @@ class Results:
     ) -> None:
         """`at`: where each file was when it was last journaled. `opened` journals it for a file that is new."""
         self._path, self._settings, self._manners, self._opened = path, settings, manners, opened
+        self._submits = settings.submit
         self._at = {kind: (place, inode) for kind, (place, inode) in at.items()}
         self._keep = [place for place, name in enumerate(table.header) if name not in OURS]
         self._header = [table.header[place] for place in self._keep]
@@ -80,7 +81,8 @@ class Results:
         for number, cells in enumerate(fate.draft.cells):
             kept = [cells[place] if place < len(cells) else None for place in self._keep]
             if kind == "success":
-                file.write([*kept, *((fate.name, fate.result, fate.reason) if number == 0 else ("",) * len(TOLD))])
+                result = "submitted" if fate.result == "created" and self._submits and not fate.reason else fate.result
+                file.write([*kept, *((fate.name, result, fate.reason) if number == 0 else ("",) * len(TOLD))])
             else:
                 texts, reading = self._again(kept)
                 file.write([*texts, *((fate.draft.line, fate.reason) if number == 0 else ("", "")), reading])

@@ -49,6 +49,11 @@ class Reader:
     def manners(self) -> Mapping[int, Manner]:
         return self._assembler.manners
 
+    @property
+    def idle(self) -> int:
+        """Rows that say something in columns alone which are left out."""
+        return self._assembler.idle
+
     def drafts(self) -> Iterator[Draft]:
         """The documents of the file, all of them each time, so that a key that comes twice is always found."""
         seen, found = Duplicates(), dict[int, list[Problem]]()

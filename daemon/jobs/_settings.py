@@ -45,6 +45,11 @@ class Settings(JobSettings):
     """False: the site's own code fills mandatory fields in, so it shall say what is missing."""
     decimal: Literal["", ".", ","] = ""
     dates: list[str] = Field(default_factory=list)
+    serials: Literal["", "1900", "1904"] = ""
+    """Numbers where a date is wanted are a workbook's days, counted from there."""
+    rating: Literal["", "stars", "fraction"] = ""
+    allow_read_only: bool = False
+    """Write fields that only forms protect."""
     encoding: str | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     sheet: str | None = None
@@ -75,7 +80,7 @@ class Settings(JobSettings):
 
     @property
     def reading(self) -> Reading:
-        return Reading(decimal=self.decimal, dates=tuple(self.dates))
+        return Reading(decimal=self.decimal, dates=tuple(self.dates), serials=self.serials, rating=self.rating)
 
     @property
     def rights(self) -> tuple[str, ...]:
@@ -86,5 +91,6 @@ class Settings(JobSettings):
     def fingerprint(self) -> str:
         """Of all that decides what rows become; an import goes on only under the same."""
         names = {"doctype", "key", "update_existing", "blank", "submit", "columns", "constants", "defaults",
-                 "ignore_unknown", "decimal", "dates", "encoding", "delimiter", "sheet"}  # fmt: skip
+                 "ignore_unknown", "decimal", "dates", "serials", "rating", "allow_read_only", "encoding", "delimiter",
+                 "sheet"}  # fmt: skip
         return hashlib.sha256(self.model_dump_json(include=names).encode()).hexdigest()[:16]

@@ -12,6 +12,8 @@ from daemon.errors import Invalid, OutcomeUnknown, SiteError, Transient
 from daemon.jobs._form import COUNTED, REQUESTS
 from daemon.jobs._request import Request
 
+FIRST = 10
+"""Errors that are told."""
 NOTIFICATION, MAIL = "Notification Log", "Communication"
 
 
@@ -96,14 +98,18 @@ class Telling:
 
     @property
     def _subject(self) -> str:
-        return f"Import of {self._request.entry['asked']['doctype']}: {self._request.entry['final']['status']}"[:140]
+        asked, status = self._request.entry["asked"], self._request.entry["final"]["status"]
+        return f"{'Dry run of the import' if asked['dry_run'] else 'Import'} of {asked['doctype']}: {status}"[:140]
 
     @property
     def _message(self) -> str:
-        final = self._request.entry["final"]
-        counts = ", ".join(f"{final[key]:,} {key}" for key in COUNTED if final[key]) or "nothing was written"
-        link = f"{self._site.url}{self._site.dialect.desk}/{REQUESTS.lower().replace(' ', '-')}/{self._request.name}"
-        said = html.escape(final["error_message"])
-        about = f"{final['rows_total']:,} rows: {counts}."
-        where = f'<a href="{html.escape(link)}">{self._request.name}</a> (run {self._request.entry["run"]})'
-        return "".join(f"<p>{line}</p>" for line in (said, about, where) if line)
+        final, rows = self._request.entry["final"], self._request.entry["final"]["rows_total"]
+        would = "would be " * self._request.entry["asked"]["dry_run"]
+        counts = ", ".join(f"{final[key]:,} {would}{key}" for key in COUNTED if final[key]) or "nothing was written"
+        where = f"{self._site.dialect.desk}/{REQUESTS.lower().replace(' ', '-')}/{self._request.name}"
+        link = html.escape(f"{self._site.url}{where}")
+        about = f"{rows:,} row{'s' * (rows != 1)}: {counts}."
+        errors = list(map(html.escape, final["first_errors"].split("\n")[:FIRST]))
+        place = f'<a href="{link}">{self._request.name}</a> (run {self._request.entry["run"]})'
+        lines = (html.escape(final["error_message"]), about, "<br>".join(filter(None, errors)), place)
+        return "".join(f"<p>{line}</p>" for line in lines if line)

@@ -353,6 +353,7 @@ def test_a_date_that_is_refused_says_what_to_do() -> None:
     both = why("Date", "01/02/2024")
     assert "dd/mm/yyyy (2024-02-01)" in both and "mm/dd/yyyy (2024-01-02)" in both
     assert "as yyyy-mm-dd or dd.mm.yyyy" in why("Date", "x", dates=("dd.mm.yyyy",))
+    assert 'state dates = ["dd.mm.yy"]' in why("Date", "5.6.26")
     assert "four digits" in why("Date", "01/02/24") and "that exists" in why("Date", "2023-02-29")
     assert "state serials" in why("Date", 45322)
 

@@ -151,13 +151,13 @@ def test_documents_that_no_list_shows_are_submitted_all_the_same(site, sandbox, 
 
 @pytest.mark.parametrize("update", [True, False])
 def test_what_a_kill_left_as_drafts_is_submitted(update, kill, site, sandbox, tmp_path):
-    """Whether or not rows may change documents: these were created by this import, and are called so."""
+    """Whether or not rows may change documents: these were created by this import, and submitted."""
     sandbox.add_doctype(SLIP)
     path = write(tmp_path / "s.csv", ("code",), [(f"S{n}",) for n in range(20)])
     kill(lambda: load(site, path, "Slip", submit=True, update_existing=update))
     assert load(site, path, "Slip", submit=True, update_existing=update)["counts"] == {"done": 20}
     assert sandbox.count("Slip", {"docstatus": 1}) == 20
-    assert {row["import_result"] for row in results(path, "success")} == {"created"}
+    assert {row["import_result"] for row in results(path, "success")} == {"submitted"}
 
 
 @pytest.mark.parametrize(("policy", "name", "result"), [("error", "Theirs", "failed"), ("skip", "Theirs", "kept"),
