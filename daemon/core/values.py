@@ -652,7 +652,7 @@ def _json(field: Field, _reading: Reading, _seen: Sequence[Any]) -> Convert:
     """JSON text, as it stands in the file: Frappe refuses a list here ("cannot be a list"), and for Geolocation an
     object, too. How deep it may be nested is for the database to say (32 levels in MariaDB)."""
     place = field.fieldtype == "Geolocation"
-    wanted = "a GeoJSON object" if place else "JSON without a key that comes twice"
+    wanted = "a GeoJSON object" if place else "JSON, with no key twice and no number beyond a float"
 
     def convert(cell: Any) -> str:
         held = _parsed(cell, wanted)
