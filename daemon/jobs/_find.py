@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daemon.core.rows import Draft, difference, for_insert, key_digest
+from daemon.core.rows import Draft, difference, key_digest
 from daemon.errors import NotFrappe
 from daemon.jobs._batch import Fate, Target, Work
 
@@ -101,7 +101,9 @@ class Finder:
         return Fate(draft, "uncertain", mine[0]["name"], said, "OutcomeUnknown", "document owner")
 
     def _other(self, draft: Draft, doc: Mapping[str, Any]) -> list[str]:
-        """Fields that are not as they were sent; what the site fetches from elsewhere tells nothing."""
-        sent = for_insert(self._layout, draft).doc
-        fields = {name: self._doctype.field(name) for name in difference(self._doctype, sent, doc)}
-        return [name for name, own in fields.items() if own and own.fieldtype != "Password" and not own.fetch_from]
+        """Fields that are not as they were sent. What the site fetches from elsewhere, keeps to itself or cleans as HTML
+        tells nothing."""
+        differing = difference(self._doctype, draft.doc, doc).items()
+        telling = {name for name, value in differing if not (isinstance(value, str) and "<" in value)}
+        fields = [field for name in sorted(telling) if (field := self._doctype.field(name))]
+        return [own.fieldname for own in fields if own.fieldtype != "Password" and not own.fetch_from]
