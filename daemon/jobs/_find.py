@@ -101,8 +101,8 @@ class Finder:
         return Fate(draft, "uncertain", mine[0]["name"], said, "OutcomeUnknown", "document owner")
 
     def _other(self, draft: Draft, doc: Mapping[str, Any]) -> list[str]:
-        """Fields that are not as they were sent. What the site fetches from elsewhere, keeps to itself or cleans as HTML
-        tells nothing."""
+        """Fields that are not as they were sent. What the site fetches from elsewhere, keeps to itself or cleans as
+        HTML tells nothing."""
         differing = difference(self._doctype, draft.doc, doc).items()
         telling = {name for name, value in differing if not (isinstance(value, str) and "<" in value)}
         fields = [field for name in sorted(telling) if (field := self._doctype.field(name))]
