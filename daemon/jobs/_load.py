@@ -130,22 +130,24 @@ class Loader:
                 draft.doc[key.field] = f"{self._mark}-{work.batch.first + place}"
             elif key and (why := self._finder.refusal(draft)):
                 work.fail(place, f"line {draft.line}: {why}")
-        if key and (not key.made or work.open):
+        if key and (not key.made or work.batch.entry is not None):
             places = [place for place in range(len(drafts)) if place not in work.fates]
-            work.known = self._finder.find(work, places, whole=bool(work.open))
+            work.known = self._finder.find(work, places, whole=work.batch.entry is not None)
 
     def _sort(self, work: Work) -> None:
         before, read = set(work.facts.get("existing", ())), work.facts.get("updates", {})
         for place, draft in enumerate(work.batch.drafts):
             if place in work.fates:
                 continue
-            docs, sent = work.known.get(place), place in work.open and place not in before
+            docs, new = work.known.get(place), work.batch.entry is not None and place not in before
             if not docs:
                 self._sort_new(work, place, draft)
-            elif sent and (fate := self._finder.created(work, place, docs)):
+                continue
+            fate = self._finder.created(work, place, docs) if new else None
+            if fate and (fate.result == "created" or place in work.open):
                 work.fates[place] = fate
             else:
-                self._sort_known(work, place, docs, read.get(str(place)), appeared=sent)
+                self._sort_known(work, place, docs, read.get(str(place)), appeared=new and place in work.open)
 
     def _sort_new(self, work: Work, place: int, draft: Draft) -> None:
         if place in work.open and self._key is None:
