@@ -164,11 +164,20 @@ def import_(
         Literal["", ".", ","], typer.Option(help="The decimal mark, where the file does not prove it.")
     ] = "",
     date: Annotated[list[str] | None, typer.Option("--date", help='Format of dates, such as "dd.mm.yyyy".')] = None,
+    serials: Annotated[
+        Literal["", "1900", "1904"], typer.Option(help="Numbers where a date is wanted are a workbook's days.")
+    ] = "",
+    rating: Annotated[Literal["", "stars", "fraction"], typer.Option(help="What ratings count.")] = "",
+    allow_read_only: Annotated[
+        bool, typer.Option("--allow-read-only", help="Write fields that only forms protect.")
+    ] = False,
     encoding: Annotated[str | None, typer.Option(help="Of text, where it is not found out.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Between cells, where it is not found out.")] = None,
     sheet: Annotated[str | None, typer.Option(help="Of a workbook; else its first that holds anything.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Although this content was imported before.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say all that would be wrong, and write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be wrong, as far as reading tells.")
+    ] = False,
     rows: RowsOption = None,
     as_json: JsonOption = False,
     log_format: FormatOption = None,
@@ -181,6 +190,7 @@ def import_(
         "on_conflict": on_conflict, "blank": blank, "submit": submit, "columns": _pairs("--column", column),
         "constants": _pairs("--set", constant), "defaults": _pairs("--default", default),
         "ignore_unknown": ignore_unknown, "mandatory": not no_mandatory, "decimal": decimal, "dates": date or [],
+        "serials": serials, "rating": rating, "allow_read_only": allow_read_only,
         "encoding": encoding, "delimiter": "\t" if delimiter in ("\\t", "tab") else delimiter, "sheet": sheet,
         "again": again, "timeout": "30d",
     }  # fmt: skip

@@ -167,17 +167,20 @@ class LiveRun:
     def each(self, function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
         """At most twice as many items are taken as can be worked on, so that an endless iterable is no harm."""
         waiting: set[Future[Answer]] = set()
+        failed: list[Exception] = []
         try:
-            for item in items:
+            for item in _until_failed(items, failed):
                 waiting.add(self.pool.submit(function, item))
                 while len(waiting) >= 2 * self.at_once:
-                    yield from _settled(waiting)
+                    yield from _settled(waiting, failed)
             while waiting:
-                yield from _settled(waiting)
+                yield from _settled(waiting, failed)
         finally:
             for future in waiting:
                 future.cancel()
             wait(waiting)
+        if failed:
+            raise failed[0]
 
     def remote(self, settings: ApiSettings) -> Remote:
         return self.remotes.of(settings)
@@ -211,11 +214,32 @@ class LiveRun:
             self.state.remember(self.job, key, value)
 
 
-def _settled(waiting: set[Future[Answer]]) -> Iterator[Answer]:
+def _until_failed(items: Iterable[Item], failed: list[Exception]) -> Iterator[Item]:
+    """`items` until anything failed; an error of their own is put to the others."""
+    try:
+        for item in items:
+            if failed:
+                return
+            yield item
+    except Exception as error:  # raised once what is under way has been told
+        failed.append(error)
+
+
+def _settled(waiting: set[Future[Answer]], failed: list[Exception]) -> Iterator[Answer]:
+    """Answers as they come. Once anything failed, what has not begun is called off."""
     done, _ = wait(waiting, return_when=FIRST_COMPLETED)
     waiting -= done
     for future in done:
-        yield future.result()
+        if future.cancelled():
+            continue
+        try:
+            answer = future.result()
+        except Exception as error:
+            failed.append(error)
+            for other in waiting:
+                other.cancel()
+        else:
+            yield answer
 
 
 Watch = Callable[[str, int, int], None]

@@ -72,6 +72,8 @@ class Layout:
     mandatory: bool = True
     """A blank cell of a mandatory field is a problem of its row, as far as the site fills in nothing by itself."""
     problems: tuple[ColumnProblem, ...] = ()
+    lacking: tuple[str, ...] = ()
+    """Why a row cannot become a new document, though it may change one that is there."""
 
 
 def letters(index: int) -> str:
@@ -98,13 +100,15 @@ def resolve(
     ignore_unknown: bool = False,
     allow_read_only: bool = False,
     mandatory: bool = True,
+    updating: bool = False,
 ) -> Layout:
     """The layout of a table with these headers; all that is wrong is in its `problems`, and nothing is raised.
 
     `mapping`: header → "field", "table.field", or "" to leave the column out. `constants` and `defaults`: "field" or
     "table.field" → value. `creating`: documents may be new, so that mandatory fields need a source. `allow_read_only`:
     fields that only forms protect may be written, which the API allows. `mandatory = False` leaves it to the site to
-    say what is missing, as for DocTypes whose own code fills in mandatory fields.
+    say what is missing, as for DocTypes whose own code fills in mandatory fields. `updating`: all rows may be
+    of documents that are there, so that what is missing is a problem of those that are not.
     """
     if refusal := _refused(doctype):
         return Layout(doctype, problems=(ColumnProblem("doctype", refusal),))
@@ -132,11 +136,21 @@ def resolve(
     problems += _overruled(columns, fixed)
     if not any(not column.table for column in columns) and not problems:
         problems.append(ColumnProblem("empty", f"no column belongs to {doctype.name} itself, so no row begins one"))
-    if creating and mandatory:
-        problems += _missing(doctype, columns, {*fixed, *filled})
+    missing = _missing(doctype, columns, {*fixed, *filled}) if creating and mandatory else []
+    lacking = tuple(problem.message for problem in missing if updating)
+    problems += [] if updating else missing
     untitled = tuple(index for index, header in enumerate(texts) if not header and index not in targets)
     return Layout(
-        doctype, tuple(columns), tuple(ignored), untitled, len(texts), fixed, filled, mandatory, tuple(problems)
+        doctype,
+        tuple(columns),
+        tuple(ignored),
+        untitled,
+        len(texts),
+        fixed,
+        filled,
+        mandatory,
+        tuple(problems),
+        lacking,
     )
 
 

@@ -117,6 +117,8 @@ class DocType:
     is_tree: bool = False
     allow_rename: bool = False
     title_field: str = ""
+    engine: str = ""
+    """Of the table in MariaDB; "": InnoDB."""
     permissions: tuple[Mapping[str, Any], ...] = ()
     """DocPerm rows, custom ones where there are any."""
     _index: dict[str, Field] = dataclasses.field(default_factory=dict, repr=False, compare=False)
@@ -153,6 +155,7 @@ class DocType:
             autoname=_text(doc.get("autoname")),
             naming_rule=_text(doc.get("naming_rule")),
             title_field=_text(doc.get("title_field")),
+            engine=_text(doc.get("engine")),
             permissions=tuple(_rows(doc.get("permissions"))),
             issingle=bool(_whole(doc.get("issingle"))),
             istable=bool(_whole(doc.get("istable"))),
@@ -176,6 +179,11 @@ class DocType:
     def prompts(self) -> bool:
         """Whoever creates a document names it (autoname "prompt", frappe/model/naming.py:set_new_name)."""
         return self.autoname.lower() == "prompt"
+
+    @property
+    def transactional(self) -> bool:
+        """What the site refuses is undone: not so in tables of MyISAM, which a DocType may choose (Error Log does)."""
+        return self.engine in ("", "InnoDB")
 
     @property
     def tables(self) -> tuple[tuple[str, str], ...]:

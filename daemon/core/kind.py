@@ -184,12 +184,20 @@ class ArchivePort(Protocol):
     def write(self, docs: Iterable[Mapping[str, Any]]) -> int: ...
 
 
-class JournalPort(Protocol):
+class NotesPort(Protocol):
     """What outlives a crash, under keys of one owner; daemon.state says more."""
 
     def read(self, prefix: str = "") -> dict[str, Any]:
         """All values under keys that begin with `prefix`."""
         ...
+
+    def write(self, changes: Mapping[str, Any]) -> None:
+        """JSON values under their keys, None to forget: on the disk, all or nothing, when this returns."""
+        ...
+
+
+class JournalPort(NotesPort, Protocol):
+    """The whole of it."""
 
     def page(self, prefix: str, after: str, limit: int) -> dict[str, Any]:
         """The first `limit` values under keys that begin with `prefix` and sort behind `after`, in their order."""
@@ -197,10 +205,6 @@ class JournalPort(Protocol):
 
     def pick(self, keys: Sequence[str]) -> dict[str, Any]:
         """The values under these very keys, some hundreds at the most, as far as there are any."""
-        ...
-
-    def write(self, changes: Mapping[str, Any]) -> None:
-        """JSON values under their keys, None to forget: on the disk, all or nothing, when this returns."""
         ...
 
     def forget(self, prefix: str, before: str) -> int:
@@ -262,7 +266,8 @@ class Run(Inquiry, Protocol):
         ...
 
     def each(self, function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
-        """`function` of each item, several at once, in no particular order. Raises the first error met."""
+        """`function` of each item, several at once, in no particular order. Raises the first error met, once the
+        answers of all that had begun by then are given out."""
         ...
 
     def remote(self, settings: ApiSettings) -> RemotePort:

@@ -8,7 +8,7 @@ zone fail with a 500 (seen on version 15), "25:00:00" is stored and then breaks 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -120,6 +120,8 @@ COMMON = tuple(
 )  # fmt: skip
 """Formats that are recognised without being stated: those that Frappe's System Settings offer, and what spreadsheets
 write. Only with "/" and "-" two of them can mean the same text; ISO is always read and is none of them."""
+TWINS = ((COMMON[0], COMMON[1]), (COMMON[2], COMMON[3]))
+"""Those two, for each way of separating day, month and year."""
 ISO = stated("yyyy-mm-dd")
 _ISO_FAST = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _ISO_ZONE = re.compile(r"\d{4}-\d\d?-\d\d?[ T]+[\d:.,]+ *(Z|[+-]\d\d:?(?:\d\d)?)", re.ASCII | re.IGNORECASE)
@@ -145,17 +147,30 @@ def detect(texts: Iterable[str]) -> tuple[Format, ...]:
     For each way of separating day, month and year, a format stays that fits every text that any format of that way
     fits; where the texts refute both of two, both stay, so that each text is judged alone.
     """
-    pairs = [(COMMON[0], COMMON[1]), (COMMON[2], COMMON[3])]
     kept = {id(one) for one in COMMON}
     for text in texts:
-        for first, second in pairs:
+        for first, second in TWINS:
             fits = (first.read(text) is not None, second.read(text) is not None)
             if fits == (True, False):
                 kept.discard(id(second))
             elif fits == (False, True):
                 kept.discard(id(first))
-    refuted = {id(one) for pair in pairs if not any(id(one) in kept for one in pair) for one in pair}
+    refuted = {id(one) for pair in TWINS if not any(id(one) in kept for one in pair) for one in pair}
     return tuple(one for one in COMMON if id(one) in kept | refuted)
+
+
+def proved(formats: Sequence[Format]) -> tuple[str, ...]:
+    """Of `TWINS`, those that `detect` kept without the other."""
+    return tuple(
+        one.text for pair in TWINS for one, other in (pair, pair[::-1]) if one in formats and other not in formats
+    )
+
+
+def without_twins(texts: Iterable[str]) -> tuple[Format, ...]:
+    """What `detect` kept where it `proved` these."""
+    wanted = set(texts)
+    gone = {other.text for pair in TWINS for one, other in (pair, pair[::-1]) if one.text in wanted}
+    return tuple(one for one in COMMON if one.text not in gone)
 
 
 def readings(text: str, formats: Iterable[Format]) -> list[tuple[Format, datetime]]:
@@ -168,9 +183,13 @@ def fast_iso(text: str) -> bool:
     return _ISO_FAST.fullmatch(text) is not None
 
 
-def short_year(text: str) -> bool:
-    """`text` looks like a date whose year has two digits."""
-    return _SHORT_YEAR.fullmatch(text) is not None
+def short_year(text: str) -> str:
+    """A format by which `text` can be stated where it looks like a date whose year has two digits; else ""."""
+    match = _SHORT_YEAR.fullmatch(text)
+    if not match:
+        return ""
+    month = "mmm" if re.search("[A-Za-z]{3}", text.partition(" ")[0] if match[1] != " " else text) else "mm"
+    return match[1].join(("dd", month, "yy"))
 
 
 def read_clock(text: str) -> time | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import html
 import json
 import math
 import re
@@ -21,7 +22,7 @@ from typing import Any, Literal
 from daemon.core.columns import Column, Layout
 from daemon.core.doctype import SYSTEM, DocType, Field
 from daemon.core.moments import iso_moment, read_clock, read_iso
-from daemon.core.values import Convert, Reading, ValueProblem, converter, is_blank, link_of, shown
+from daemon.core.values import Convert, Reading, ValueProblem, converter, is_blank, link_of, read_by, shown
 
 Purpose = Literal["insert", "update", "upsert"]
 Blank = Literal["keep", "clear"]
@@ -47,7 +48,8 @@ class Problem:
     def __str__(self) -> str:
         if self.column is None:
             return f"line {self.line}: {self.expected}"
-        return f"line {self.line}, {self.column}: expected {self.expected}, not {shown(self.value)}"
+        found = "" if self.value is None else f", not {shown(self.value)}"
+        return f"line {self.line}, {self.column}: expected {self.expected}{found}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,15 @@ class _Open:
     problems: list[Problem]
     blanks: list[Column]
     children: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a column is read: by `reading` alone, and by no other evidence."""
+
+    column: Column
+    reading: Reading
+    convert: Convert
 
 
 _Nested = tuple[tuple[str, str], ...]
@@ -109,6 +120,10 @@ class Assembler:
             raise ValueError(f"a table with {len(layout.problems)} problems in its header cannot be read")
         self._layout, self._purpose, self._blank, self._max = layout, purpose, blank, max_children
         self._readings, self._reading = dict(readings or {}), reading
+        self.manners: dict[int, Manner] = {}
+        """By the column's position."""
+        self.idle = 0
+        """Rows that say something in columns alone which are left out."""
         known = {name for column in layout.columns for name in (column.key, column.header)}
         if unknown := sorted(set(self._readings) - known):
             raise ValueError(f"the table has no column {unknown[0]!r} to be read in a way of its own")
@@ -137,7 +152,9 @@ class Assembler:
         field, child = column.field, None
         if field.is_table:
             child = self._layout.doctype.children.get(field.fieldname)
-        return column.index, field.fieldname, converter(field, reading, cells, child), column, _targets(field, child)
+        manner = Manner(column, found := read_by(field, reading, cells), converter(field, found, (), child))
+        self.manners[column.index] = manner
+        return column.index, field.fieldname, manner.convert, column, _targets(field, child)
 
     @property
     def fixed_links(self) -> list[tuple[str, str, str]]:
@@ -159,8 +176,8 @@ class Assembler:
                     yield self._closed(opened)
                 opened = self._begun(line, cells)
             elif any(not is_blank(cell) for cell in cells):
-                if opened is None:
-                    yield self._orphan(line, cells)
+                if opened is None or opened.children > self._max:
+                    yield self._orphan(line, cells, opened)
                 else:
                     self._go_on(opened, line, cells)
         if opened is not None:
@@ -170,8 +187,11 @@ class Assembler:
         width = len(cells)
         return any(step[0] < width and not is_blank(cells[step[0]]) for step in self._own)
 
-    def _orphan(self, line: int, cells: Sequence[Any]) -> Draft:
+    def _orphan(self, line: int, cells: Sequence[Any], opened: _Open | None) -> Draft:
+        """A row without a document. One that has too many rows is not held any longer than to say so."""
         text = "goes on with a document, since all cells of the document itself are blank, but none is above it"
+        if opened:
+            text = f"goes on with the document of line {opened.lines[0]}, which has more than {self._max:,} child rows"
         return Draft(line, (line,), {}, problems=(Problem(line, None, None, text),), cells=(cells,))
 
     def _begun(self, line: int, cells: Sequence[Any]) -> _Open:
@@ -183,10 +203,11 @@ class Assembler:
         return opened
 
     def _go_on(self, opened: _Open, line: int, cells: Sequence[Any]) -> None:
-        if opened.children < self._max:
-            opened.lines.append(line)
-            opened.cells.append(cells)
+        opened.lines.append(line)
+        opened.cells.append(cells)
+        before = opened.children, len(opened.problems)
         self._read_tables(opened, line, cells)
+        self.idle += before == (opened.children, len(opened.problems))
 
     def _read_tables(self, opened: _Open, line: int, cells: Sequence[Any]) -> None:
         for table, steps in self._tables.items():
@@ -216,6 +237,7 @@ class Assembler:
         self._read(steps, line, cells, row, opened, blanks)
         for name, value in self._row_defaults[table].items():
             row.setdefault(name, value)
+        _leave_empty(row, blanks)
         if required := self._row_required[table]:
             missing = (column for column in blanks if id(column) in required and column.field.fieldname not in row)
             opened.problems += [Problem(line, column, None, "a value, since it is mandatory") for column in missing]
@@ -271,7 +293,8 @@ class Assembler:
 def for_insert(layout: Layout, draft: Draft) -> Draft:
     """A draft of an "upsert" whose document is to be created: defaults fill in, mandatory fields must not be blank."""
     doc = dict(draft.doc)
-    return _judged(draft, doc, _fill(layout, doc, draft.blanks, draft.line))
+    lacking = [Problem(draft.line, None, None, f"would be new, but {why}") for why in layout.lacking]
+    return _judged(draft, doc, [*lacking, *_fill(layout, doc, draft.blanks, draft.line)])
 
 
 def for_update(layout: Layout, draft: Draft, blank: Blank = "keep") -> Draft:
@@ -288,10 +311,19 @@ def _fill(layout: Layout, doc: dict[str, Any], blanks: Sequence[Column], line: i
     for key, value in layout.defaults.items():
         if "." not in key:
             doc.setdefault(key, value)
+    _leave_empty(doc, blanks)
     if not layout.mandatory:
         return []
     missing = (column for column in blanks if _required(column) and column.field.fieldname not in doc)
     return [Problem(line, column, None, "a value, since it is mandatory") for column in missing]
+
+
+def _leave_empty(row: dict[str, Any], blanks: Iterable[Column]) -> None:
+    """The site puts the current time into a Time field of which nothing is said (model/create_new.py:
+    set_dynamic_default_values); "" leaves it empty (seen on version 15)."""
+    for column in blanks:
+        if column.field.fieldtype == "Time" and not column.field.default:
+            row.setdefault(column.field.fieldname, "")
 
 
 def _clear(layout: Layout, doc: dict[str, Any], blanks: Sequence[Column], line: int) -> list[Problem]:
@@ -348,7 +380,7 @@ def difference(doctype: DocType, doc: Mapping[str, Any], existing: Mapping[str, 
     break, Links in any case (the site corrects it, base_document.py:get_invalid_links). A child table is compared row
     by row in order, in the fields that `doc` gives; if any row differs, or their number does, the whole table is the
     difference, since a table that is sent replaces the one that is there. A Password cannot be read back, so a new one
-    always differs. HTML that the site has cleaned (base_document.py:_sanitize_content) differs from what was sent.
+    always differs. HTML from which the site took tags (base_document.py:_sanitize_content) differs from what was sent.
     """
     return {
         name: value
@@ -373,6 +405,53 @@ def _row_names(doc: Mapping[str, Any], table: str) -> list[str]:
     return [str(row["name"]) for row in rows if isinstance(row, Mapping) and row.get("name")]
 
 
+def merged(doctype: DocType, diff: Mapping[str, Any], existing: Mapping[str, Any]) -> dict[str, Any]:
+    """`diff`, whose child rows keep what the document holds of them and the file does not say: what is sent of a row is
+    all that stays of it (base_document.py:db_update).
+
+    A row that bears a name is the row of that name. Another is the one that links to the same documents, where both the
+    file and the document have one such row; else it is new, and replaces what is there, as in Frappe's own Data Import.
+    """
+    found = dict(diff)
+    for table, _ in doctype.tables:
+        if table in diff:
+            found[table] = _merged_rows(doctype.children.get(table), diff[table] or [], existing.get(table) or [])
+    return found
+
+
+def _merged_rows(child: DocType | None, rows: list[Any], there: list[Any]) -> list[Any]:
+    names = {row.get("name"): row for row in there}
+    nameless = [row for row in rows if isinstance(row, Mapping) and not row.get("name")]
+    links = [own.fieldname for own in child.fields if own.fieldtype == "Link"] if child else []
+    links = [link for link in links if any(link in row for row in nameless)]
+    said, held = (_by_links(links, some) for some in (nameless, there))
+    merged_rows = []
+    for row in rows:
+        before = names.get(row.get("name")) if row.get("name") else None
+        if before is None and not row.get("name"):
+            links_of = _links_of(links, row)
+            if len(said.get(links_of, ())) == len(held.get(links_of, ())) == 1:
+                before = held[links_of][0]
+        merged_rows.append({**(before or {}), **row})
+    return merged_rows
+
+
+def _links_of(links: Sequence[str], row: Mapping[str, Any]) -> tuple[str, ...]:
+    """() where the row links to nothing by which it could be known."""
+    found = tuple(_link(row.get(link)) for link in links)
+    return found if any(found) else ()
+
+
+def _by_links(
+    links: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
+    found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {(): []}
+    for row in rows:
+        if key := _links_of(links, row):
+            found.setdefault(key, []).append(row)
+    return found
+
+
 def _same(doctype: DocType, name: str, new: Any, old: Any) -> bool:
     if new == old and type(new) is type(old):
         return True
@@ -384,7 +463,15 @@ def _same(doctype: DocType, name: str, new: Any, old: Any) -> bool:
     if field.fieldtype in _NUMBERS:
         return _same_number(_number(new), _number(old))
     meaning = _MEANINGS.get(field.fieldtype, _text)
-    return meaning(new) == meaning(old)
+    return meaning(new) == meaning(old) or _same_cleaned(new, old)
+
+
+def _same_cleaned(new: Any, old: Any) -> bool:
+    """The site keeps text in which it sees a tag with entities in the place of what it will not have as one
+    (base_document.py:_sanitize_content); the same text would end so again."""
+    if not isinstance(new, str) or not isinstance(old, str) or "<" not in new or "&" not in old:
+        return False
+    return html.unescape(_text(old)) == html.unescape(_text(new))
 
 
 def _same_rows(child: DocType, new: Any, old: Any) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from itertools import islice
@@ -28,12 +28,14 @@ from daemon.core.moments import (
     from_serial,
     iso_date,
     iso_moment,
+    proved,
     read_clock,
     read_iso,
     read_length,
     readings,
     short_year,
     stated,
+    without_twins,
 )
 from daemon.core.numbers import NotANumber
 
@@ -54,6 +56,8 @@ class Reading:
     """"." or ","; "": what the column's own values prove."""
     dates: tuple[str, ...] = ()
     """Formats of dates and moments, dd.mm.yyyy or %d.%m.%Y; ISO is always read. (): what the values prove."""
+    proved: tuple[str, ...] = ()
+    """Of the formats that can mean the same text, dd/mm/yyyy and mm/dd/yyyy, the one that the values prove."""
     serials: str = ""
     """"1900" or "1904": numbers are a workbook's days; "": a number is no date."""
     rating: str = ""
@@ -71,8 +75,22 @@ class Reading:
             raise ValueError(f'serials is "1900" or "1904", not {self.serials!r}')
         if self.rating not in ("", "stars", "fraction"):
             raise ValueError(f'rating is "stars" or "fraction", not {self.rating!r}')
-        for text in self.dates:
+        for text in (*self.dates, *self.proved):
             stated(text)
+
+
+def read_by(field: Field, reading: Reading | None = None, sample: Sequence[Any] = ()) -> Reading:
+    """`reading` with what `sample` proves of a column of `field`: `converter` needs no sample beside it."""
+    reading, seen = reading or Reading(), [cell for cell in sample if not is_blank(cell)]
+    kind = field.fieldtype
+    if kind in ("Float", "Currency", "Percent", "Int", "Long Int", "Rating"):
+        decimal = _decimal(reading, seen, kind == "Currency", kind == "Percent")
+        reading = replace(reading, decimal="" if decimal == numbers.UNDECIDED else decimal)
+    if kind == "Rating" and not reading.rating:
+        reading = replace(reading, rating=_rating_kind(_float(Field(field.fieldname), reading, ()), seen))
+    if kind in ("Date", "Datetime") and not reading.dates:
+        reading = replace(reading, proved=proved(_formats(reading, seen)))
+    return reading
 
 
 def is_blank(cell: Any) -> bool:
@@ -108,6 +126,12 @@ VARCHAR = 140
 """Characters of a varchar where `length` says nothing (database/mariadb/database.py:VARCHAR_LEN)."""
 TEXT_BYTES = 65_535
 """What MariaDB's `text` holds, in bytes of UTF-8; beyond it the site answers 500."""
+
+
+class Share(float):
+    """A workbook's number that it shows as a percentage: 0.125 for 12.5 %."""
+
+    __slots__ = ()
 
 
 def text_of(cell: Any) -> str:
@@ -297,7 +321,7 @@ def _float(field: Field, reading: Reading, seen: Sequence[Any]) -> Convert:
         elif isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
             raise ValueProblem("a number")
         else:
-            number, exact = _as_float(cell)
+            number, exact = _as_float(_percents(cell) if percent and isinstance(cell, Share) else cell)
         if not -MOST < number < MOST:  # NaN, too
             raise ValueProblem("a number of at most 12 digits before the decimals")
         if not exact:
@@ -307,6 +331,10 @@ def _float(field: Field, reading: Reading, seen: Sequence[Any]) -> Convert:
         return number or 0.0  # no -0.0
 
     return convert
+
+
+def _percents(cell: Share) -> Decimal | float:
+    return Decimal(repr(cell)) * 100 if math.isfinite(cell) else cell
 
 
 def _as_float(cell: int | float | Decimal) -> tuple[float, bool]:
@@ -426,6 +454,8 @@ def _rating_kind(number: Convert, seen: Sequence[Any]) -> str:
 def _formats(reading: Reading, seen: Sequence[Any]) -> tuple[Format, ...]:
     if reading.dates:
         return tuple(map(stated, reading.dates))
+    if reading.proved:
+        return without_twins(reading.proved)
     return detect(text for cell in seen if isinstance(cell, str) and len(text := cell.strip()) <= 60)
 
 
@@ -469,8 +499,8 @@ def _moment(reading: Reading, formats: tuple[Format, ...], wanted: str) -> Calla
 def _why_no_date(text: str, wanted: str, known: bool, names: str) -> str:
     if known:
         return f"{wanted} as yyyy-mm-dd or {names}"
-    if len(text) <= 60 and short_year(text):
-        return f'{wanted} with four digits of the year; state dates = ["dd/mm/yy"] where two are right'
+    if len(text) <= 60 and (short := short_year(text)):
+        return f'{wanted} with four digits of the year; state dates = ["{short}"] where two are right'
     if len(text) <= 60 and readings(text, COMMON):
         return f"{wanted} written like the others of its column"
     return f"{wanted} that exists, as yyyy-mm-dd; state dates where it is written in another way, such as {names}"
@@ -570,7 +600,7 @@ def _parsed(cell: Any, wanted: str) -> Any:
     """JSON text, a list or an object → what it holds. Raises ValueProblem."""
     try:
         if isinstance(cell, str):
-            return json.loads(cell, parse_constant=_no_constant)
+            return json.loads(cell, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_once)
         if isinstance(cell, list | dict):
             # round trip: what JSON cannot hold, or holds otherwise, does not leave here
             return json.loads(json.dumps(cell, allow_nan=False, default=_fraction))
@@ -580,28 +610,57 @@ def _parsed(cell: Any, wanted: str) -> Any:
 
 
 def _fraction(value: Any) -> float:
-    """JSON Lines are read with their fractions as Decimal."""
+    """JSON Lines are read with their fractions as Decimal. Raises ValueError beyond what a float holds."""
     if isinstance(value, Decimal):
-        return float(value)
+        return _finite(str(value))
     raise TypeError
+
+
+def _finite(text: str) -> float:
+    """1e400 would become Infinity, which is no JSON."""
+    if math.isinf(number := float(text)):
+        raise ValueError(text)
+    return number
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Python would keep the last of two values under one key without a word."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def json_text(value: Any) -> str:
+    """`value` as compact JSON, each Decimal with all its digits. Raises TypeError, ValueError, RecursionError."""
+    if isinstance(value, dict):
+        return (
+            "{"
+            + ",".join([f"{json.dumps(key, ensure_ascii=False)}:{json_text(of)}" for key, of in value.items()])
+            + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ",".join(map(json_text, value)) + "]"
+    return str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
 def _json(field: Field, _reading: Reading, _seen: Sequence[Any]) -> Convert:
-    """Compact JSON text: Frappe refuses a list here ("cannot be a list"), and for Geolocation an object, too."""
+    """JSON text, as it stands in the file: Frappe refuses a list here ("cannot be a list"), and for Geolocation an
+    object, too. How deep it may be nested is for the database to say (32 levels in MariaDB)."""
     place = field.fieldtype == "Geolocation"
-    wanted = "a GeoJSON object" if place else "JSON"
+    wanted = "a GeoJSON object" if place else "JSON, with no key twice and no number beyond a float"
 
     def convert(cell: Any) -> str:
         held = _parsed(cell, wanted)
         if place and not (isinstance(held, dict) and "type" in held):
             raise ValueProblem(wanted)
         try:
-            return text_of(json.dumps(held, separators=(",", ":"), ensure_ascii=False))
-        except (ValueError, RecursionError):
+            return text_of(cell.strip() if isinstance(cell, str) else json_text(cell))
+        except (ValueError, TypeError, RecursionError):
             raise ValueProblem(wanted) from None
 
     return convert

@@ -14,7 +14,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from daemon.errors import AlreadyRunning, FileProblem
@@ -23,8 +23,12 @@ WORKING, DONE, FAILED = "working", "done", "failed"
 _UNFINISHED = ("~", ".part", ".tmp", ".crdownload", ".filepart")
 LONGEST = 220
 """Bytes of a name; 255 is what file systems take."""
-RESULTS = (".success.csv", ".errors.csv", ".uncertain.csv", ".report.json")
+ERROR = ".error.txt"
+"""Ending of the file that says why another was not imported, or not to its end."""
+RESULTS = (".success.csv", ".errors.csv", ".uncertain.csv", ERROR)
 """Endings of what is written beside a file."""
+ASIDE = "~"
+"""Behind these: a result file that was set aside."""
 
 
 class Inbox:
@@ -39,11 +43,11 @@ class Inbox:
         with _worded(self.directory):
             for name in (WORKING, DONE, FAILED):
                 (self.directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-            claimed = [entry.path for entry in _files(self.directory / WORKING) if not entry.name.endswith(RESULTS)]
+            claimed = [path for path, _ in _files(self.directory / WORKING) if not path.endswith((*RESULTS, ASIDE))]
             fresh = [
-                (entry.stat(follow_symlinks=False).st_mtime, entry.path)
-                for entry in _files(self.directory)
-                if not entry.name.startswith(".") and not entry.name.endswith(_UNFINISHED)
+                (changed, path)
+                for path, changed in _files(self.directory)
+                if not Path(path).name.startswith(".") and not path.endswith(_UNFINISHED)
             ]
         ripe = [path for changed, path in sorted(fresh) if now - changed >= quiet]
         return [Path(path) for path in (*sorted(claimed), *ripe)]
@@ -58,25 +62,45 @@ class Inbox:
             except FileNotFoundError:
                 return None
 
-    def put_away(self, path: Path, *, well: bool) -> Path:
-        """Move a claimed file to done/ or failed/, its result files before it, and return where it is then."""
+    def place_for(self, path: Path, *, well: bool) -> Path:
+        """Where `path` would be put: in done/ or failed/, under a name that nothing there has."""
         target = self.directory / (DONE if well else FAILED)
         with _worded(path):
-            name = _free(target, path.name)
-            for ending in RESULTS:
-                beside = path.with_name(path.name + ending)
-                if beside.exists():
-                    beside.replace(target / (name + ending))
-            path.replace(target / name)
-            return target / name
+            return target / _free(target, path.name)
+
+    def put_away(self, path: Path, place: Path) -> None:
+        """Move a claimed file to `place`, its result files before it. May be done again where it was cut short."""
+        with _worded(path):
+            for beside in _beside(path):
+                beside.replace(place.with_name(place.name + beside.name.removeprefix(path.name)))
+            path.replace(place)
+
+
+def write_beside(path: Path, text: str) -> None:
+    """Say beside `path` why it was not imported, as far as there is a place for it."""
+    with suppress(OSError):
+        path.with_name(path.name + ERROR).write_text(text, "utf-8", "replace")
+
+
+def _beside(path: Path) -> list[Path]:
+    """The result files of `path`, also those that were set aside."""
+    ends = tuple(path.name + ending for ending in RESULTS)
+    found = [other for other in path.parent.iterdir() if other.name.startswith(ends)]
+    return sorted(other for other in found if other.name in ends or other.name.endswith(ASIDE))
+
+
+class Gone(Exception):
+    """Somebody else has dealt with the file and put it away meanwhile."""
 
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
     """The only import of this very file on this machine, whatever state it is remembered in. The lock is the kernel's
-    (flock(2)) and ends with the process. Raises AlreadyRunning."""
+    (flock(2)) and ends with the process. Raises AlreadyRunning, and Gone where nothing is at `path` any more."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise Gone from None
     except OSError:  # whoever reads it says why
         yield
         return
@@ -85,29 +109,57 @@ def held(path: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise AlreadyRunning(f"{path} is being imported by another process") from None
+        if not _is(descriptor, path):
+            raise Gone
         yield
     finally:
         os.close(descriptor)
 
 
-def _files(directory: Path) -> Iterator[os.DirEntry[str]]:
+def _is(descriptor: int, path: Path) -> bool:
+    """The file that was opened is still the one at `path`: it may have been moved before it could be locked."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _files(directory: Path) -> Iterator[tuple[str, float]]:
+    """(path, moment of the last change) of each regular file; what vanishes meanwhile is passed over."""
     with os.scandir(directory) as entries:
-        yield from (entry for entry in entries if stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode))
+        for entry in entries:
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(found.st_mode):
+                yield entry.path, found.st_mtime
+
+
+def printable(name: str) -> str:
+    """`name` without what no terminal, log or CSV could show: bytes that are not UTF-8, control characters."""
+    text = os.fsencode(name).decode("utf-8", "replace").replace("\ufffd", "_")
+    return "".join(letter if letter.isprintable() else "_" for letter in text)
 
 
 def _moved(path: Path, directory: Path) -> Path:
-    """Under a name that leaves room for the endings of result files, and has none of them itself."""
-    name = path.name
+    """Under a printable name that leaves room for the endings of result files, and has none of them itself."""
+    name = printable(path.name)
     for ending in RESULTS:
         if name.endswith(ending):
-            name = f"{name.removesuffix(ending)}{ending.replace('.csv', '.again.csv').replace('.json', '.again.json')}"
-    stem, dot, ending = name.rpartition(".")
-    while len(name.encode()) > LONGEST and stem:
-        stem = stem[:-1]
-        name = f"{stem}{dot}{ending}"
-    target = directory / _free(directory, name)
+            name = f"{name.removesuffix(ending)}{ending.replace('.csv', '.again.csv').replace('.txt', '.again.txt')}"
+    target = directory / _free(directory, _shortened(name))
     path.rename(target)
     return target
+
+
+def _shortened(name: str) -> str:
+    """`name` within `LONGEST` bytes, with its extension where that is one."""
+    stem, dot, ending = name.rpartition(".")
+    if not stem or len(ending.encode()) > 20:
+        stem, dot, ending = name, "", ""
+    room = LONGEST - len(f"{dot}{ending}".encode())
+    return stem.encode()[:room].decode("utf-8", "ignore") + dot + ending
 
 
 def _free(directory: Path, name: str) -> str:

@@ -1,7 +1,7 @@
 """What became of rows, in CSV files beside the one that they came from. Appends only; never reads what it wrote.
 
 RFC 4180 in UTF-8 with a byte order mark, by which spreadsheet programs know the encoding. `open_table` with
-`delimiter=","` reads such a file back.
+the delimiter that `delimiter_of_ours` says reads such a file back.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import io
 import json
 import os
 import re
+import stat
 from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,16 +35,18 @@ class ResultFile:
     All methods raise ResultFileError where the file cannot be written.
     """
 
-    def __init__(self, path: Path, descriptor: int, place: int, escape_formulas: bool) -> None:
+    def __init__(self, path: Path, descriptor: int, place: int, escape_formulas: bool, delimiter: str) -> None:
         self.path = path
         self._descriptor = descriptor
         self._place = place
         self._escape = escape_formulas
         self._text = io.StringIO(newline="")
-        self._writer = csv.writer(self._text, lineterminator="\r\n")
+        self._writer = csv.writer(self._text, lineterminator="\r\n", delimiter=delimiter)
 
     @classmethod
-    def open(cls, path: Path, header: Sequence[str], *, at: int = 0, escape_formulas: bool = True) -> ResultFile:
+    def open(
+        cls, path: Path, header: Sequence[str], *, at: int = 0, escape_formulas: bool = True, delimiter: str = ","
+    ) -> ResultFile:
         """`path`, cut off behind byte `at`, which a `tell()` gave; 0: a new file that begins with `header`, whatever
         was there before. Only the daemon's user can read it.
 
@@ -52,7 +56,7 @@ class ResultFile:
         with _worded(path):
             descriptor = os.open(path, flags, 0o600)
         try:
-            found = cls(path, descriptor, at, escape_formulas)
+            found = cls(path, descriptor, at, escape_formulas, delimiter)
             found._begin(header)
         except BaseException:
             os.close(descriptor)
@@ -126,23 +130,41 @@ class ResultFile:
 
 def set_aside(path: Path, journaled: int, inode: int) -> None:
     """Make room for a result file of which `journaled` bytes are to stay: one that holds less, is another, or whose
-    rows nobody journaled, is another import's or somebody changed it, and becomes `path~`. Raises ResultFileError."""
+    rows nobody journaled, is another import's or somebody changed it, and becomes `path~`, or `path.2~` where that is
+    taken. Raises ResultFileError."""
     with _worded(path):
         if not path.exists():
             return
         found = path.stat()
         if not journaled or found.st_size < journaled or found.st_ino != inode:
-            path.replace(path.with_name(f"{path.name}~"))
+            names = (f"{path.name}{'' if number == 1 else f'.{number}'}~" for number in count(1))
+            path.replace(next(free for name in names if not (free := path.with_name(name)).exists()))
 
 
-def is_ours(path: Path, column: str) -> bool:
-    """The file is a result file, by its byte order mark and one of our columns in its first line."""
+def delimiter_of_ours(path: Path, column: str) -> str:
+    """The delimiter of a result file, which has `column` in its first line; "" where it is none of ours. A spreadsheet
+    program that saved it may have taken another delimiter, and the byte order mark away."""
+    head = _head(path).removeprefix(b"\xef\xbb\xbf").splitlines()[:1]
+    line = head[0].decode("utf-8", "replace") if head else ""
+    cells = {delimiter: [cell.strip().strip('"') for cell in line.split(delimiter)] for delimiter in DELIMITERS}
+    return next((delimiter for delimiter, found in cells.items() if column in found), "")
+
+
+DELIMITERS = ",;\t"
+
+
+def _head(path: Path) -> bytes:
+    """The beginning of a regular file, or nothing."""
     try:
-        with path.open("rb") as file:
-            head = file.read(1 << 16)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would keep us waiting
     except OSError:
-        return False
-    return head.startswith(b"\xef\xbb\xbf") and column.encode() in head.partition(b"\n")[0]
+        return b""
+    try:
+        return os.read(descriptor, 1 << 16) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

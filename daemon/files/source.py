@@ -57,11 +57,11 @@ class Source:
         return Path(self.path).name.lower().removesuffix(".gz")
 
     def stream(self, update: Update | None = None) -> io.BufferedReader:
-        """The expanded bytes from the beginning; `update` is shown the file's own bytes as they are read."""
-        raw = _Span(self.path, self._descriptor, update)
+        """The expanded bytes from the beginning; `update` is shown them as they are read."""
         if self.gzipped:
-            return io.BufferedReader(_Expanded(self.path, raw, self.limits), _CHUNK)
-        return io.BufferedReader(raw, _CHUNK)
+            raw = _Span(self.path, self._descriptor, None)
+            return io.BufferedReader(_Expanded(self.path, raw, self.limits, update), _CHUNK)
+        return io.BufferedReader(_Span(self.path, self._descriptor, update), _CHUNK)
 
     def seekable(self) -> IO[bytes]:
         """The expanded bytes as a real file of its own, which a workbook needs. The caller closes it."""
@@ -156,8 +156,9 @@ class _Span(io.RawIOBase):
 class _Expanded(io.RawIOBase):
     """What is inside a gzip file, of one member or several, as far as `limits` let it grow."""
 
-    def __init__(self, path: str, raw: _Span, limits: Limits) -> None:
+    def __init__(self, path: str, raw: _Span, limits: Limits, update: Update | None) -> None:
         self._path = path
+        self._update = update
         self._raw = raw
         self._limits = limits
         self._gzip = gzip.GzipFile(fileobj=io.BufferedReader(raw, _CHUNK))
@@ -175,6 +176,8 @@ class _Expanded(io.RawIOBase):
             raise problem(self._path, f"the gzip file is damaged: {error}") from None
         self._size += len(data)
         refuse_bomb(self._path, self._size, self._raw.place, self._limits)
+        if self._update:
+            self._update(data)
         buffer[: len(data)] = data
         return len(data)
 

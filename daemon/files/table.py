@@ -35,7 +35,7 @@ class Survey:
     path: str
     identity: Identity
     sha256: str
-    """Of the file's own bytes, before any gzip is undone."""
+    """Of the bytes once any gzip is undone: the same table, gzipped or not, is the same content."""
     format: str
     header: tuple[str, ...]
     records: int

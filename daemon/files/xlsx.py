@@ -19,6 +19,7 @@ from typing import IO
 from xml.parsers import expat
 
 from daemon.core.columns import letters
+from daemon.core.values import Share
 from daemon.errors import FileProblem
 from daemon.files.cells import Cell, CellError, Limits, Record, blank, problem
 from daemon.files.source import refuse_bomb
@@ -347,6 +348,8 @@ class _Sheet:
     def _number(self, text: str) -> Cell:
         index = int(self._style)
         kind = self._kinds[index] if index < len(self._kinds) else ""
+        if kind == "share":
+            return Share(text)
         if kind:
             return moment(float(text), kind, self._epoch_1904)
         try:
@@ -420,15 +423,18 @@ _BUILT_IN = {
     **dict.fromkeys((18, 19, 20, 21, 32, 33, 34, 35, 45, 47), "time"),
     22: "datetime",
     46: "elapsed",
+    **dict.fromkeys((9, 10), "share"),
 }
 
 
 def format_kind(code: str) -> str:
-    """ "date", "time", "datetime", "elapsed", or "" where a number format shows no moment."""
+    """ "date", "time", "datetime", "elapsed", "share" for percentages, or "" where a number is shown as one."""
     bare = re.sub(r'"[^"]*"|\\.|_.|\*.', "", code.partition(";")[0]).lower()
     if re.search(r"\[(h+|m+|s+)\]", bare):
         return "elapsed"
-    bare = re.sub(r"\[[^\]]*\]|general|am/pm|a/p", "", bare)
+    bare = re.sub(r"\[[^\]]*\]|general|standard|am/pm|a/p", "", bare)
+    if "%" in bare:
+        return "share"
     clock = bool(re.search("[hs]", bare))
     day = bool(re.search("[yd]", bare)) or ("m" in bare and not clock)
     return "datetime" if day and clock else "date" if day else "time" if clock else ""

@@ -21,17 +21,15 @@ Reads: requests, their files, metas, roles. Writes: what an import writes, reque
 from __future__ import annotations
 
 import csv
-import html
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 from daemon.core.columns import Layout
-from daemon.core.kind import JournalPort, Part, Provision, Run
-from daemon.core.letter import Letter, subject_of
+from daemon.core.kind import Part, Run
 from daemon.core.plan import Action, Census, Outcome
 from daemon.errors import (
     AlreadyRunning,
@@ -46,16 +44,19 @@ from daemon.errors import (
     OutputError,
     ResultFileError,
     SiteError,
-    StaleDocument,
     StateError,
     Stopped,
     Transient,
     UntrustedCertificate,
 )
 from daemon.files.inbox import RESULTS
-from daemon.jobs._bell import NOTIFICATION, address, bell, may_ring, rung
-from daemon.jobs._load import ROUNDS, Batch, Fate
-from daemon.jobs.import_ import REQUESTS, FilePart, Settings
+from daemon.files.results import delimiter_of_ours
+from daemon.jobs._batch import Batch, Fate
+from daemon.jobs._file import FilePart
+from daemon.jobs._form import COUNTED, QUEUED, REQUESTS
+from daemon.jobs._request import AT_WORK, Request
+from daemon.jobs._requester import Telling
+from daemon.jobs._settings import Settings
 
 OWNER = "import requests"
 """Owner of what is written down of requests under way, each under its name."""
@@ -63,64 +64,12 @@ EVERY = 5.0
 """Seconds between two tellings of how far a request is."""
 TOLD, LONGEST = 100, 300
 """Errors that a request shows, and characters of each."""
-QUEUED, RUNNING = "Queued", "Running"
 PASSING = (
     Stopped, Transient, OutcomeUnknown, StateError, OutputError, ResultFileError, ClockSkew, AlreadyRunning, NotFrappe,
     UntrustedCertificate, CredentialsRefused,
 )  # fmt: skip
 """What is no fault of the request: it stays Running, and the next run goes on with it."""
-COUNTED = ("created", "updated", "skipped", "failed", "uncertain")
 DRY = "Dry run: nothing was written; the numbers say what would have been."
-MAIL = "Communication"
-
-
-def _field(name: str, kind: str, label: str = "", options: str = "", **more: Any) -> dict[str, Any]:
-    shown = label or name.replace("_", " ").capitalize()
-    return {"fieldname": name, "fieldtype": kind, "label": shown, "options": options, **more}
-
-
-def _shown(name: str, kind: str, options: str = "") -> dict[str, Any]:
-    """A field that the daemon fills in."""
-    return _field(name, kind, "", options, read_only=1, no_copy=1)
-
-
-_FIELDS = [
-    _field("reference_doctype", "Link", "DocType", "DocType", reqd=1, in_list_view=1),
-    _field("import_file", "Attach", "File", reqd=1),
-    _field("key_field", "Data", description="The field by which a row finds its document again; empty: the usual one."),
-    {"fieldname": "wishes", "fieldtype": "Column Break"},
-    _field("update_existing", "Check", description="Rows may change documents that are there."),
-    _field("submit_after_import", "Check"),
-    _field("dry_run", "Check", description="Say all that would be wrong, and write nothing."),
-    {"fieldname": "outcome", "fieldtype": "Section Break", "label": "Outcome"},
-    _shown("status", "Select", "\n".join((QUEUED, RUNNING, "Success", "Completed with Errors", "Error")))
-    | {"default": QUEUED, "in_list_view": 1, "in_standard_filter": 1},
-    _shown("progress", "Percent") | {"in_list_view": 1},
-    _shown("error_message", "Small Text"),
-    {"fieldname": "numbers", "fieldtype": "Column Break"},
-    *(_shown(name, "Int") for name in ("rows_total", *COUNTED)),
-    {"fieldname": "details", "fieldtype": "Section Break", "label": "Errors"},
-    _shown("first_errors", "Code"),
-    _shown("run", "Data"),
-]
-_RIGHTS = ("read", "write", "create", "delete", "report", "export", "share", "print", "email")
-
-PROVISION = Provision(
-    "DocType",
-    REQUESTS,
-    {
-        "name": REQUESTS,
-        "module": "Custom",
-        "custom": 1,
-        "naming_rule": "Random",
-        "autoname": "hash",
-        "track_changes": 0,
-        "description": "Asks frappe-daemon to import a file.",
-        "fields": _FIELDS,
-        "permissions": [{"role": "System Manager", **dict.fromkeys(_RIGHTS, 1)}],
-    },
-    "by which imports are asked for on the site",
-)
 
 
 def parts(run: Run, settings: Settings) -> Iterator[Part]:
@@ -139,16 +88,15 @@ class RequestPart(FilePart):
     """One request at work."""
 
     goes_away = True
+    again = "Nothing: ask for the rows of its errors file, once mended. To import all anew, change the file's content."
 
     def __init__(self, run: Run, settings: Settings, name: str) -> None:
         assert settings.directory
         super().__init__(run, settings, settings.directory, None)
-        self.tally.part = self._name = name
+        self.tally.part = name
         self._job = settings
         self._site = run.site
-        self._notes: JournalPort = run.journal(OWNER)
-        self._entry: dict[str, Any] = {}
-        """What is written down of this request: what it asked for, of whom, by which run, and how far its end is."""
+        self._request = Request(run.site, run.journal(OWNER), name)
         self._taken = False
         self._foreseen = False
         self._rehearsed: dict[str, int] = {}
@@ -178,30 +126,33 @@ class RequestPart(FilePart):
 
     def _take(self) -> bool:
         """Whether the request is ours to deal with. Raises SiteError where that cannot be found out."""
+        request = self._request
         try:
-            self._held.enter_context(self._run.claim(f"import request {self._name}"))
+            self._held.enter_context(self._run.claim(f"import request {request.key}"))
         except AlreadyRunning:
             return False
-        entry, doc = self._notes.read(self._name).get(self._name), self._read()
-        if entry and self._run.dry_run:
+        if request.entry and self._run.dry_run:
             self.tally.note("a run that was interrupted has begun this request; the next one ends it")
             return False
-        if entry and doc and doc.get("run") == entry["run"]:
-            self._entry, self._taken = entry, True
-            self.tally.note(f"goes on with what run {entry['run']} began")
+        doc, mark = request.read(), request.mark
+        if "refused" in request.entry:
+            if doc and doc.get("modified") == request.entry["refused"]:
+                self.tally.note("the site does not let it be taken, which was told to whoever asked")
+                return False
+            request.forget()
+        elif request.entry and doc and (request.is_ours(doc) or request.was_told(doc) or request.take_back(doc)):
+            self._taken = True
+            self.tally.note(f"goes on with what run {request.entry['run']} began")
             return True
-        if entry:
-            self._forget(entry)  # never taken after all, or deleted, or another daemon's by now
+        elif request.entry:
+            self._let_go(doc)
         if not doc or doc.get("status") != QUEUED:
             return False
-        self._entry = self._asked(doc)
+        if str(doc.get("run") or "").endswith(AT_WORK) and doc["run"] != mark:
+            self.tally.note(f"was queued again while another daemon works on it: {doc['run']}")
+            return False
+        request.entry = self._asked(doc)
         return self._run.dry_run or self._set_running(doc)
-
-    def _read(self) -> dict[str, Any] | None:
-        try:
-            return self._site.get_doc(REQUESTS, self._name)
-        except NotFound:
-            return None
 
     def _asked(self, doc: dict[str, Any]) -> dict[str, Any]:
         flags = {"update": "update_existing", "submit": "submit_after_import", "dry_run": "dry_run"}
@@ -209,40 +160,62 @@ class RequestPart(FilePart):
         asked = {key: bool(int(doc.get(name) or 0)) for key, name in flags.items()}
         return {
             "run": self._run.id,
+            "name": doc["name"],
+            "folder": f"{re.sub(r'[^A-Za-z0-9]', '_', str(doc['name']))[:60]}-{self._run.id}",
             "asked": asked | {key: str(doc.get(name) or "").strip() for key, name in texts.items()},
             "owner": str(doc["owner"]),
             "people": sorted({str(doc["owner"]), str(doc["modified_by"])}),
         }
 
     def _set_running(self, doc: dict[str, Any]) -> bool:
-        self._notes.write({self._name: self._entry})
+        self._request.note()
         fresh = {**dict.fromkeys(("progress", "rows_total", *COUNTED), 0), "error_message": "", "first_errors": ""}
-        wanted = {"status": RUNNING, "run": self._run.id, "modified": doc["modified"], **fresh}
         try:
-            self._site.update({"doctype": REQUESTS, "name": self._name, **wanted})
-        except (StaleDocument, NotFound):
-            self._forget(self._entry)
+            taken = self._request.set_running(doc, fresh)
+        except PASSING:
+            raise
+        except SiteError as error:
+            self._refused(doc, error)
+            raise
+        if not taken:
+            self._forget()
             self.tally.note("somebody changed the request meanwhile; the next run looks at it again")
-            return False
-        except OutcomeUnknown:
-            if (self._read() or {}).get("run") != self._run.id:
-                raise
-        self._taken = True
-        return True
+        self._taken = taken
+        return taken
+
+    def _refused(self, doc: dict[str, Any], error: SiteError) -> None:
+        """The site does not let the request be saved, such as where a field of it was emptied: whoever asked is told
+        once, for it says so itself nowhere."""
+        numbers = dict.fromkeys(("rows_total", *COUNTED), 0)
+        final = {"status": "Error", "error_message": self._public(error), "first_errors": "", **numbers}
+        self._request.note(final=final)
+        Telling(self._run, self._request, self.tally).tell()
+        self._request.note(refused=doc["modified"])
+
+    def _let_go(self, doc: dict[str, Any] | None) -> None:
+        """Somebody took the request out of our hands: it was deleted, queued again, or its status was set by hand. What
+        became of rows until then is attached to it all the same."""
+        if doc and (file := self._request.entry.get("file")):
+            self._attach(file)
+        self._forget()
 
     def _fetch(self) -> None:
         """The attached file in a folder of its own. One that is there whole is kept: rows of it may be imported."""
         asked = self._entry["asked"]
         if not asked["doctype"]:
             raise Invalid("the request names no DocType")
+        if self._job.doctypes and asked["doctype"] not in self._job.doctypes:
+            raise NotPermitted(f"imports of {asked['doctype']} may not be asked for here", action=_RIGHT)
         self._refuse_file(asked["file"])
         folder = self._folder
         self._path = folder / _local(asked["file"])
+        self._request.note(file=self._path.name)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._path.exists():
                 half = folder / "half"
                 self._site.download(asked["file"], half, largest=self._job.max_size)
+                self._refuse_file(asked["file"])  # what came is what the address meant in between
                 half.replace(self._path)
         except OSError as error:
             raise OutputError(f"{self._path}: cannot be written: {error.strerror or error}") from None
@@ -251,7 +224,11 @@ class RequestPart(FilePart):
     def _folder(self) -> Path:
         """Of this taking: a request that is queued again gets another, so that its file counts as new."""
         assert self._job.directory
-        return self._job.directory / f"{re.sub(r'[^A-Za-z0-9]', '_', self._name)[:60]}-{self._entry['run']}"
+        return self._job.directory / str(self._entry["folder"])
+
+    @property
+    def _entry(self) -> dict[str, Any]:
+        return self._request.entry
 
     # Who may ask for it
 
@@ -259,12 +236,16 @@ class RequestPart(FilePart):
         """A private file must have been uploaded by those who ask, whatever it is attached to: saving a document whose
         Attach field names somebody else's file attaches that file to it, unasked (core/doctype/file/utils.py:
         attach_files_to_document, seen on 15 and 16), and our own saving does so, too. Of several rows for one file the
-        first is the upload. Raises Invalid, NotFound, NotPermitted."""
+        first is the upload. The site compares addresses as its collation does, without case (frappe/handler.py:
+        download_file, too), so that two of them may be one to it. Raises Invalid, NotFound, NotPermitted."""
         if not url.startswith(("/files/", "/private/files/")):
             raise Invalid(f"{url or 'nothing'} is attached; attach a file of this site", action=_OWN)
-        rows = self._site.get_list("File", ["owner"], [["file_url", "=", url]], 0, 1, "creation asc")
-        if not rows:
+        rows = self._site.get_list("File", ["owner", "file_url"], [["file_url", "=", url]], order_by="creation asc")
+        if not any(row.get("file_url") == url for row in rows):
             raise NotFound(f"the site has no file {url}", action=_OWN)
+        if other := next((row["file_url"] for row in rows if row.get("file_url") != url), None):
+            why = f"the site takes {url} and {other} for one address, and would give out either"
+            raise NotPermitted(why, action="Upload the file under another name, and make a new request.")
         for person in self._people:
             if url.startswith("/private/") and rows[0].get("owner") != person:
                 raise NotPermitted(f"{url} is a private file that {person} did not upload", action=_OWN)
@@ -336,10 +317,12 @@ class RequestPart(FilePart):
         if not self._taken or (self._told_at and (now - self._told_at).total_seconds() < EVERY):
             return
         self._told_at = now
-        percent = min(99.0, 100.0 * batch.drafts[-1].lines[-1] / max(1, self._survey.records))
+        percent = min(99.0, 100.0 * self._passed / max(1, self._survey.records))
         values = {"progress": round(percent, 1), **self._numbers()}
         try:
-            self._site.update({"doctype": REQUESTS, "name": self._name, **values})
+            self._site.update({"doctype": REQUESTS, "name": self._request.name, **values})
+        except NotFound:
+            self._request.read()  # it may have been renamed
         except DaemonError as error:
             self.tally.note(f"the request could not be told how far it is: {error}")
 
@@ -356,7 +339,7 @@ class RequestPart(FilePart):
         """Tell the request what became of it, unless the next run is to go on."""
         try:
             if self._results:
-                self._results.__exit__()  # its last rows are read below
+                self._results.close()  # its last rows are read below
             if self._taken and self._over:
                 self._conclude()
             elif self._run.dry_run and self._entry and not self._taken:
@@ -373,13 +356,16 @@ class RequestPart(FilePart):
     def _conclude(self) -> None:
         """Each step does nothing where it was done before. Raises what keeps it from its end; the next run goes on."""
         if "final" not in self._entry:
-            self._note(final=self._final(), file=self._path.name)
-        attached = self._read() is None or self._attach()
-        if self._say(self._entry["final"]):
-            self._tell_owner()
-        else:
+            self._request.note(final=self._final())
+        doc = self._request.read()
+        attached = doc is None or "file" not in self._entry or self._attach(self._entry["file"])
+        if doc is None:
             self.tally.note("the request was deleted while it was worked on")
-        self._forget(self._entry, clear=attached)
+        else:
+            if not self._request.say(self._entry["final"]):
+                self.tally.note("somebody queued the request again, or set its status, meanwhile: it stays as it is")
+            Telling(self._run, self._request, self.tally).tell()
+        self._forget(clear=attached)
 
     def _final(self) -> dict[str, Any]:
         error, numbers = self.tally.error, self._numbers()
@@ -402,42 +388,25 @@ class RequestPart(FilePart):
     def _public(self, error: Exception) -> str:
         """The error without paths of this machine."""
         text = str(error).replace(f"{self._folder}/", "").replace(f"{self._job.directory}/", "")
-        action = getattr(error, "action", "")
-        return f"{text}. {action}" if action else text
+        said = f"{text}. {getattr(error, 'action', '')}".removesuffix(" ")
+        for theirs, ours in _WORDS.items():
+            said = said.replace(theirs, ours)
+        return said
 
-    def _note(self, **more: Any) -> None:
-        self._entry |= more
-        self._notes.write({self._name: self._entry})
-
-    def _forget(self, entry: dict[str, Any], *, clear: bool = True) -> None:
-        self._entry = entry
-        if clear:
+    def _forget(self, *, clear: bool = True) -> None:
+        if clear and "folder" in self._entry:
             _clear(self._folder)
-        self._notes.write({self._name: None})
+        self._request.forget()
 
-    def _say(self, values: dict[str, Any]) -> bool:
-        """Set fields of the request, which may be done again after a lost reply. False where it is gone."""
-        for attempt in range(ROUNDS):
-            try:
-                self._site.update({"doctype": REQUESTS, "name": self._name, **values})
-            except OutcomeUnknown:
-                if attempt == ROUNDS - 1:
-                    raise
-            except NotFound:
-                return False
-            else:
-                return True
-        return False
-
-    def _attach(self) -> bool:
+    def _attach(self, file: str) -> bool:
         """The result files, private. False where the site does not take one, which then stays on this machine."""
         well = True
         for ending in RESULTS:
-            path = self._folder / (self._entry["file"] + ending)
+            path = self._folder / (file + ending)
             if path.exists():
-                name = f"{Path(self._entry['file']).stem[:60]}.{self._entry['run']}{ending}"
+                name = f"{Path(file).stem[:60]}.{self._entry['run']}{ending}"
                 try:
-                    self._site.attach(path, REQUESTS, self._name, file_name=name)
+                    self._site.attach(path, REQUESTS, self._request.name, file_name=name)
                 except (Transient, OutcomeUnknown):
                     raise
                 except SiteError as error:
@@ -445,80 +414,19 @@ class RequestPart(FilePart):
                     self.tally.note(f"{path} could not be attached: {error}")
         return well
 
-    # Telling whoever asked
 
-    def _tell_owner(self) -> None:
-        """Once: by a notification, else by mail, else in the report."""
-        owner, why = self._entry["owner"], list[str]()
-        ways: list[tuple[str, Callable[[], Any]]] = [(NOTIFICATION, self._ring), (MAIL, self._mail)]
-        if self._entry.get("telling") == MAIL or not may_ring(self._site):
-            del ways[0]
-        for name, tell in ways:
-            try:
-                return self._tell_once(name, tell)
-            except (Transient, OutcomeUnknown):
-                raise
-            except SiteError as error:
-                why.append(str(error))
-        return self.tally.note(f"{owner} could not be told: {'; '.join(why)}")
-
-    def _tell_once(self, name: str, tell: Callable[[], Any]) -> None:
-        """`tell`, unless an attempt before was heard. Where nobody can know that, it was: once is better than twice."""
-        for _ in range(2):
-            if self._entry.get("telling") == name:
-                heard = self._heard(name)
-                if heard is None:
-                    self.tally.note(f"{self._entry['owner']} may or may not have been told: a reply was lost")
-                if heard is not False:
-                    return
-            self._note(telling=name)
-            try:
-                tell()
-            except OutcomeUnknown:
-                continue
-            except Transient:
-                self._note(telling="")
-                raise
-            return
-        raise OutcomeUnknown(f"{self._entry['owner']}: replies to a {name} were lost")
-
-    def _heard(self, name: str) -> bool | None:
-        """None where it cannot be known."""
-        if name == NOTIFICATION:
-            heard = rung(self._site, self._entry["run"], [self._name])
-            return None if heard is None else bool(heard)
-        where: list[list[Any]] = [["content", "like", f"%{self._entry['run']}%"], ["reference_name", "=", self._name]]
-        return bool(self._site.get_list(name, ["name"], where))
-
-    def _ring(self) -> None:
-        self._site.insert(bell(self._entry["owner"], self._subject, (REQUESTS, self._name), self._message))
-
-    def _mail(self) -> None:
-        owner = self._entry["owner"]
-        rows = self._site.get_list("User", ["email"], [["name", "=", owner]])
-        address = str((rows[0].get("email") if rows else "") or owner)
-        if "@" not in address:
-            raise Invalid(f"{owner} has no e-mail address")
-        letter = Letter(address, self._subject, self._message, self._entry["run"], (REQUESTS, self._name))
-        self._site.mail.send(letter)
-
-    @property
-    def _subject(self) -> str:
-        return subject_of(f"Import of {self._entry['asked']['doctype']}: {self._entry['final']['status']}")
-
-    @property
-    def _message(self) -> str:
-        final = self._entry["final"]
-        counts = ", ".join(f"{final[key]:,} {key}" for key in COUNTED if final[key]) or "nothing was written"
-        link = address(self._site, REQUESTS, self._name)
-        said = html.escape(final["error_message"])
-        about = f"{final['rows_total']:,} rows: {counts}."
-        where = f'<a href="{html.escape(link)}">{self._name}</a> (run {self._entry["run"]})'
-        return "".join(f"<p>{line}</p>" for line in (said, about, where) if line)
-
-
-_OWN = "Upload the file to the request."
+_OWN = "Upload the file to a new request."
 _RIGHT = "Ask an administrator of the site for that right, or somebody who has it to make the request."
+
+
+_WORDS = {
+    "and run the job again": "and make a new request",
+    "Run the job again": "Make a new request",
+    "or set mandatory = false where": "or ask whoever runs the daemon for mandatory = false where",
+    "or set allow_read_only": "or ask whoever runs the daemon for allow_read_only",
+    "or set ignore_unknown": "or ask whoever runs the daemon for ignore_unknown",
+}
+"""What is said to whoever runs the daemon → to somebody who has but a request."""
 
 
 class _Rehearsal:
@@ -557,7 +465,8 @@ def _errors_in(path: Path) -> Iterator[str]:
         if not beside.exists():
             continue
         with beside.open(newline="", encoding="utf-8-sig") as file, suppress(csv.Error):  # a cell of more than 128 KB
-            for row in csv.DictReader(file):
+            delimiter = delimiter_of_ours(beside, column or "import_result") or ","
+            for row in csv.DictReader(file, delimiter=delimiter):
                 said = row.get(column) if column else row["import_result"] == "created" and row["import_note"]
                 if said:
                     number += 1

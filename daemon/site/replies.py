@@ -57,6 +57,10 @@ CONNECTION_LOST = frozenset({"OperationalError", "InternalError", "InterfaceErro
 _BAD_SQL = re.compile(r"\((?:10(?:52|54|64)|1146|1305)\b|Unknown column|no such (?:column|table)")
 """What MariaDB says of a statement that it will never take, under the same class as a connection that was lost."""
 
+_BAD_VALUE = re.compile(r"\((?:1048|1118|1264|1265|1292|1364|1366|1406|1411|1452|1690|3140|3819|40(?:25|3[78]))\b")
+"""What it says of values that a column or its check will not have, such as JSON nested too deep (4025), again under
+that class: the statement was undone, and the same one is refused for ever."""
+
 _GATEWAY = frozenset({502, 504})
 """A proxy gave up on the site's worker, which may still commit (nginx read time-out, gunicorn `-t`)."""
 
@@ -111,9 +115,10 @@ def fault_of(reply: Reply, request: str, *, reading: bool) -> errors.SiteError |
     exc_type = exc_type_of(body)
     said = message_of(body) or ("the API key or secret is not accepted" if status == 401 else "no message")
     facts: dict[str, Any] = {"status": status, "exc_type": exc_type, "request": request}
-    if (exc_type in CONNECTION_LOST and not _BAD_SQL.search(said)) or (
-        status in _GATEWAY and exc_type not in _BY_EXC_TYPE
-    ):
+    database = exc_type in CONNECTION_LOST
+    if database and _BAD_VALUE.search(said):
+        return errors.Invalid(f"{request}: the database refuses a value: {said}", **facts)
+    if (database and not _BAD_SQL.search(said)) or (status in _GATEWAY and exc_type not in _BY_EXC_TYPE):
         return _open(f"{request}: the site lost its database or queue: {said}", reading=reading, **facts)
     fallback = errors.ServerBug if status >= 500 else errors.Invalid
     kind = _BY_EXC_TYPE.get(exc_type) or _BY_STATUS.get(status) or fallback

@@ -189,12 +189,31 @@ def test_a_value_where_no_header_is_stops_the_row() -> None:
 
 
 def test_a_document_without_end_is_bounded() -> None:
-    """Beyond the bound child rows are counted only, and one problem says so."""
-    (draft,) = drafts(layout("ID", "items.item"), ["O1", "I"], *[["", "I"]] * 50, max_children=10)
-    assert len(draft.doc["items"]) == 10 and len(draft.lines) == len(draft.cells) == 10
+    """Beyond the bound each row is a problem of its own, so that none is held and none is lost."""
+    *beyond, draft = drafts(layout("ID", "items.item"), ["O1", "I"], *[["", "I"]] * 50, max_children=10)
+    assert len(draft.doc["items"]) == 10 and len(draft.lines) == len(draft.cells) == 11
     assert [str(problem) for problem in draft.problems] == [
         "line 12: the document that begins in line 2 has more than 10 child rows"
     ]
+    assert [one.line for one in beyond] == list(range(13, 53))
+    assert str(beyond[0].problems[0]).endswith("line 2, which has more than 10 child rows")
+
+
+def test_text_that_the_site_cleans_is_no_difference() -> None:
+    """What it keeps of a text with a tag is what it would keep of it again (seen on version 15)."""
+    thing = DocType("Thing", (Field("text"),))
+    sent, kept = "Schraube M5 <A2> & Mutter", "Schraube M5 &lt;A2&gt; &amp; Mutter"
+    assert difference(thing, {"text": sent}, {"text": kept}) == {}
+    assert difference(thing, {"text": "a & b"}, {"text": "a &amp; b"}) and difference(
+        thing, {"text": "<b>"}, {"text": ""}
+    )
+
+
+def test_a_blank_time_stays_empty() -> None:
+    """Of a new document's Time the site makes the current one where nothing is said."""
+    columns = resolve(DocType("Thing", (Field("code"), Field("t", "", "Time"))), ["code", "t"])
+    (draft,) = Assembler(columns).assemble([(2, ["a", ""])])
+    assert draft.doc == {"code": "a", "t": ""}
 
 
 def test_documents_come_while_rows_go_in() -> None:

@@ -80,13 +80,18 @@ def why(field: Field | str, cell: Any, sample: Any = None, **how: Any) -> str:
         ("Color", "red", BAD),
         ("Phone", "+49-1701234567", "+49-1701234567"),
         ("Phone", "0170 1234567", BAD),
-        ("JSON", ' {"a": [1, 2]} ', '{"a":[1,2]}'),
+        ("JSON", ' {"a": [1, 2]} ', '{"a": [1, 2]}'),
+        ("JSON", '{"a": 0.12345678901234567890123}', '{"a": 0.12345678901234567890123}'),
+        ("JSON", {"a": Decimal("0.12345678901234567890123")}, '{"a":0.12345678901234567890123}'),
+        ("JSON", '{"a": 1e400}', BAD),
+        ("JSON", {"a": Decimal("1e400")}, BAD),
+        ("JSON", '{"a": 1, "a": 2}', BAD),
         ("JSON", [1, 2], "[1,2]"),
         ("JSON", {"a": "ü"}, '{"a":"ü"}'),
         ("JSON", "{bad", BAD),
         ("JSON", "NaN", BAD),
         ("JSON", {"a": math.nan}, BAD),
-        ("Geolocation", '{"type": "FeatureCollection"}', '{"type":"FeatureCollection"}'),
+        ("Geolocation", '{"type": "FeatureCollection"}', '{"type": "FeatureCollection"}'),
         ("Geolocation", "[1]", BAD),
     ],
 )
@@ -348,6 +353,7 @@ def test_a_date_that_is_refused_says_what_to_do() -> None:
     both = why("Date", "01/02/2024")
     assert "dd/mm/yyyy (2024-02-01)" in both and "mm/dd/yyyy (2024-01-02)" in both
     assert "as yyyy-mm-dd or dd.mm.yyyy" in why("Date", "x", dates=("dd.mm.yyyy",))
+    assert 'state dates = ["dd.mm.yy"]' in why("Date", "5.6.26")
     assert "four digits" in why("Date", "01/02/24") and "that exists" in why("Date", "2023-02-29")
     assert "state serials" in why("Date", 45322)
 

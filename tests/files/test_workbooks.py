@@ -243,12 +243,18 @@ def test_a_day_that_never_was_is_an_error() -> None:
         ("mmm", "date"),
         ("[$-407]d. mmmm yyyy;@", "date"), ("h:mm AM/PM", "time"), ("mm:ss.0", "time"), ("[h]:mm:ss", "elapsed"),
         ("[mm]:ss", "elapsed"), ("d/m/yy h:mm", "datetime"), ("\\d0", ""), ("@", ""),
+        ("0%", "share"), ("0.0 %", "share"), ('0"%"', ""),
     ],
 )  # fmt: skip
 def test_formats_tell_dates_from_numbers(code: str, kind: str) -> None:
     """As openpyxl does, and besides what part of a moment they show."""
     assert format_kind(code) == kind
-    assert bool(kind) == is_date_format(code)
+    assert (kind not in ("", "share")) == is_date_format(code)
+
+
+def test_what_libreoffice_calls_general_in_german_is_a_number() -> None:
+    """Its letters are no parts of a moment."""
+    assert format_kind("Standard") == ""
 
 
 def test_a_strict_workbook_is_read(tmp_path: Path) -> None:

@@ -19,10 +19,12 @@ import pytest
 
 from daemon.config import load
 from daemon.errors import ConfigError
-from daemon.jobs._requests import PROVISION
+from daemon.jobs._form import PROVISION
 from daemon.sandbox import Fault, Sandbox
+from daemon.site.client import Site
 from tests.conftest import Daemon
 from tests.jobs.test_import import ITEM, Before, Killer, items
+from tests.jobs.test_import_load import Killed
 
 JOB = '[jobs.job]\nkind = "import"\nschedule = "every 1m"\nrequests = true\ndirectory = "work"\n'
 MANAGER, CLERK = "manager@example.com", "clerk@example.com"
@@ -425,6 +427,118 @@ def test_killed_at_any_moment_each_request_ends_once(seed, site, people, sandbox
         assert len(codes) == 400 and set(codes.values()) == {1}
         assert sandbox.count("Notification Log", {"document_name": name}) == 1
     assert not list((tmp_path / "work").iterdir())
+
+
+# Out of our hands
+
+
+def test_a_request_that_is_renamed_meanwhile_is_found_again(site, people, sandbox, tmp_path):
+    """By the mark that it bears while it is worked on: told, with its files, under its new name."""
+    name = people.ask(content(ITEM, [*items(20), ("X", "x", "Nonsense")]))
+
+    def rename(method, path):
+        if path.endswith("insert_many"):
+            before.on = False
+            with sandbox.site.store.lock:
+                sandbox.site.store.run('UPDATE "tabDaemon Import" SET name = ? WHERE name = ?', ("Renamed", name))
+
+    before = Before(sandbox, rename)
+    site.once()
+    row = people.request("Renamed")
+    assert (row["status"], row["created"], row["failed"]) == ("Completed with Errors", 20, 1)
+    assert set(people.attached("Renamed")) == {"success", "errors"} and not list((tmp_path / "work").iterdir())
+
+
+def test_a_request_that_is_queued_again_meanwhile_is_taken_as_it_then_is(site, people, sandbox):
+    """What was imported is attached and told, the new wish is not overwritten, and the next run does it."""
+    name = people.ask(content(("description",), [("a",), ("b",)]), "ToDo")
+    other = people.upload(MANAGER, content(("description",), [("c",)]), "other.csv")
+
+    def queue(method, path):
+        if path.endswith("insert_many"):
+            before.on = False
+            sandbox.set("Daemon Import", name, status="Queued", import_file=other, modified="2099-01-01 00:00:00")
+
+    before = Before(sandbox, queue)
+    report = site.once()
+    assert people.request(name)["status"] == "Queued" and "queued the request again" in str(report["parts"][0]["notes"])
+    assert set(people.attached(name)) == {"success"}
+    site.once()
+    assert people.request(name)["status"] == "Success" and sandbox.count("ToDo") == 3
+    assert sandbox.count("Notification Log") == 2
+
+
+def test_two_daemons_do_not_take_a_request_that_is_queued_again(site, people, sandbox, tmp_path, monkeypatch):
+    """While one is at it; else rows without a key would come twice."""
+    (tmp_path / "two").mkdir()
+    two = Daemon(sandbox, tmp_path / "two", JOB)
+    name = people.ask(content(("description",), [("a",), ("b",)]), "ToDo")
+    real = Site.insert_many
+
+    def slow(self, docs):
+        monkeypatch.undo()
+        sandbox.set("Daemon Import", name, status="Queued")
+        assert "another daemon" in str(two.once()["parts"][0]["notes"])
+        return real(self, docs)
+
+    monkeypatch.setattr(Site, "insert_many", slow)
+    site.once()
+    two.app.close()
+    assert sandbox.count("ToDo") == 2 and people.request(name)["status"] == "Queued"
+
+
+@pytest.mark.parametrize("run", ["", None])
+def test_a_request_whose_run_was_emptied_after_a_kill_is_ended(run, site, people, sandbox, monkeypatch):
+    """It is running, and nobody else has it."""
+    name = people.ask(content(ITEM, [*items(20), ("X", "x", "Nonsense")]))
+    real = Site.insert_many
+
+    def die(self, docs):
+        real(self, docs)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Site, "insert_many", die)
+        with pytest.raises(Killed):
+            site.once()
+    sandbox.set("Daemon Import", name, run=run)
+    site.once()
+    row = people.request(name)
+    assert (row["status"], row["created"], row["failed"]) == ("Completed with Errors", 20, 1)
+    assert set(people.attached(name)) == {"success", "errors"}
+
+
+def test_a_request_that_cannot_be_saved_is_told_to_whoever_asked_once(site, people, sandbox):
+    """A mandatory field of it was emptied behind the form's back."""
+    name = people.ask(content(ITEM, items(2)))
+    sandbox.set("Daemon Import", name, reference_doctype="")
+    assert site.once()["exit_code"] == 1
+    site.once()
+    (told,) = sandbox.rows("Notification Log")
+    assert told["for_user"] == MANAGER and people.request(name)["status"] == "Queued" and not sandbox.count("Item")
+    sandbox.set("Daemon Import", name, reference_doctype="Item", modified="2099-01-01 00:00:00")
+    site.once()
+    assert people.request(name)["status"] == "Success"
+
+
+def test_an_address_that_the_site_takes_for_another_s_is_refused(site, people, sandbox, monkeypatch):
+    """Its collation knows no case, so that it would give out whichever comes first (seen on 15)."""
+    mine = people.upload(MANAGER, content(ITEM, items(1)), "Payroll.csv")
+    other = {"owner": CLERK, "file_url": mine.replace("Payroll", "payroll")}
+    real = Site.get_list
+    monkeypatch.setattr(Site, "get_list", lambda self, doctype, *a, **k: [*real(self, doctype, *a, **k), other]
+                        if doctype == "File" else real(self, doctype, *a, **k))  # fmt: skip
+    name = people.ask(mine)
+    site.once()
+    assert "for one address" in people.request(name)["error_message"] and sandbox.count("Item") == 0
+
+
+def test_only_doctypes_of_the_list_may_be_asked_for(people, sandbox, daemon_for):
+    """Where the job has one."""
+    site = daemon_for(sandbox, JOB + 'doctypes = ["ToDo"]\n')
+    name, other = people.ask(content(ITEM, items(1))), people.ask(content(("description",), [("a",)]), "ToDo")
+    site.once()
+    assert "may not be asked for" in people.request(name)["error_message"] and people.request(other)["created"] == 1
 
 
 # Setting it up

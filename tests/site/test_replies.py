@@ -296,6 +296,22 @@ def test_a_statement_that_the_database_refuses_is_no_lost_connection(said: str) 
     assert type(fault_of(Reply(500, "application/json", body), "GET /api/x", reading=True)) is errors.ServerBug
 
 
+@pytest.mark.parametrize("code", [4025, 1366, 1264, 1292])
+def test_a_value_that_the_database_refuses_is_the_row_s_fault(code: int) -> None:
+    """The same class again, but nothing was lost, and whoever owns the value must act (seen on 15: a CHECK on JSON)."""
+    said = f"OperationalError: ({code}, 'CONSTRAINT `tabThing.j` failed for `site`.`tabThing`')"
+    body = json.dumps({"exc_type": "OperationalError", "exception": said}).encode()
+    error = fault_of(Reply(500, "application/json", body), "POST /api/x", reading=False)
+    assert type(error) is errors.Invalid and "refuses a value" in str(error) and error.who == "document owner"
+
+
+@pytest.mark.parametrize("code", [1053, 1205, 2006, 2013])
+def test_a_lost_connection_stays_one(code: int) -> None:
+    """Nobody knows whether a write was heard."""
+    body = json.dumps({"exc_type": "OperationalError", "exception": f"OperationalError: ({code}, 'x')"}).encode()
+    assert type(fault_of(Reply(500, "application/json", body), "POST /x", reading=False)) is errors.OutcomeUnknown
+
+
 def test_what_would_move_a_cursor_is_not_shown() -> None:
     """Escape sequences and overrides of direction in a site's message stay off the terminal."""
     assert plain("a\x1b[31mred\x9b0m\u202eb") == "a [31mred 0m b"
