@@ -78,7 +78,7 @@ LIBRARIES = {
     "structlog": ["log.py"],
     "typer": ["cli.py"],
     "python_calamine": ["files/legacy.py"],
-    "charset_normalizer": ["files/text.py"],
+    "charset_normalizer": [],
     "IPython": [],
     "requests": [],
 }

@@ -69,6 +69,8 @@ class FilePart(Part):
                 if self._inbox:
                     return None
         self._survey = found = self._file(self._surveyed)
+        self.tally.facts |= found.facts
+        self.tally.note(found.read_as)
         self._held.enter_context(self._run.claim(f"import {found.sha256[:32]} {settings.doctype}"))
         self._doctype = self._described()
         self._may()

@@ -129,6 +129,21 @@ def test_existing_documents_are_updated_where_asked_and_left_where_equal(site, s
     assert sandbox.rows("Item", {"name": "IT-00299"}, ["item_name"]) == [{"item_name": "Widget 299"}]
 
 
+def test_the_report_says_how_the_file_was_read_and_an_open_encoding_is_refused(site, sandbox, tmp_path):
+    """Encoding and delimiter in facts and notes; where the words do not prove it, no row is sent."""
+    path = tmp_path / "items.csv"
+    path.write_bytes("item_code;item_name;item_group\nA;Müller;Products\n".encode("cp1252"))
+    (part,) = load(site, path)["parts"]
+    assert (part["facts"]["encoding"], part["facts"]["delimiter"]) == ("cp1252", ";")
+    assert "read as csv in cp1252, by words such as Müller, cells divided by ;" in part["notes"]
+    path.write_bytes("item_code;item_name;item_group\nB;Dvořák;Products\n".encode("cp1250"))
+    (part,) = load(site, path)["parts"]
+    assert "as cp1250 it reads Dvořák" in part["error"]["message"] and "--encoding" in part["error"]["action"]
+    assert sandbox.count("Item") == 1
+    assert load(site, path, encoding="cp1250")["counts"] == {"done": 1}
+    assert sandbox.rows("Item", {"name": "B"}, ["item_name"]) == [{"item_name": "Dvořák"}]
+
+
 def test_without_being_asked_nothing_that_is_there_is_changed(site, sandbox, tmp_path):
     """A row whose document exists is an error that says so; the others are created."""
     load(site, write(tmp_path / "first.csv", ITEM, items(3)))
