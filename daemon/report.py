@@ -21,6 +21,7 @@ def part_report(tally: Tally) -> dict[str, Any]:
         "part": tally.part,
         **({"total": census.total, "found": census.matching, "exact": census.exact} if census else {}),
         "counts": dict(tally.counts),
+        **({"whole": dict(tally.whole)} if tally.whole is not None else {}),
         "errors": dict(tally.errors),
         "reasons": dict(tally.reasons),
         "facts": dict(tally.facts),

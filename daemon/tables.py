@@ -70,15 +70,16 @@ def of_report(found: Mapping[str, Any]) -> Group:
     numbers = ("Total", "Found", "Planned" if found["dry_run"] else "Done", "Kept", "Failed", "Uncertain")
     table = _table("", *numbers, "How", "Result", right=numbers)
     for part in parts:
-        counts = part["counts"]
-        failed = counts.get("failed", 0) + counts.get("refused", 0)
+        counts = _counts(part)
+        failed, planned = counts.get("failed", 0) + counts.get("refused", 0), counts.get("planned", 0)
         about = "" if part.get("exact", True) else "≤ "
-        gone = counts.get("planned" if found["dry_run"] else "done", 0) + failed + counts.get("uncertain", 0)
-        kept = max(0, part["total"] - gone) if "total" in part else counts.get("kept", 0)
+        done = counts.get("done", 0) + planned
+        gone = done + failed + counts.get("uncertain", 0)
+        kept = max(0, part["total"] - gone) if "total" in part and "whole" not in part else counts.get("kept", 0)
+        how = "dry run" if planned and not found["dry_run"] else str(part["facts"].get("strategy", ""))
         table.add_row(
-            part["part"], _number(part.get("total")), about + _number(part.get("found")),
-            _number(counts.get("planned" if found["dry_run"] else "done", 0)), _number(kept), _number(failed),
-            _number(counts.get("uncertain", 0)), str(part["facts"].get("strategy", "")), _result(part),
+            part["part"], _number(part.get("total")), about + _number(part.get("found")), _number(done), _number(kept),
+            _number(failed), _number(counts.get("uncertain", 0)), how, _result(part),
         )  # fmt: skip
     error = found["error"]
     below = [line for part in parts for line in _below(part, error)]
@@ -94,8 +95,14 @@ def _foreseen(problem: Mapping[str, str]) -> Text:
     return Text.assemble(("the run itself will fail: ", "bold"), (what, "red"), then)
 
 
+def _counts(part: Mapping[str, Any]) -> Mapping[str, int]:
+    """Of all runs that worked on the same thing, where there may be several."""
+    found: Mapping[str, int] = part["counts"] if "whole" not in part else part["whole"]
+    return found
+
+
 def _result(part: Mapping[str, Any]) -> Text:
-    counts = part["counts"]
+    counts = _counts(part)
     if part["refused"]:
         return _styled("refused")
     if part["error"] and part["error"]["kind"] == "Stopped":
@@ -118,6 +125,8 @@ def _below(part: Mapping[str, Any], of_run: Mapping[str, str] | None) -> Iterabl
     for sample in bad[:SHOWN]:
         who = f" ({sample['who']})" if sample.get("who") else ""
         yield Text.assemble((f"{name} {sample['name']}: ", "bold"), (sample["reason"], "red"), who)
+    if "whole" in part and (left := part["total"] - sum(part["whole"].values())) > 0:
+        yield Text.assemble((f"{name}: ", "bold"), f"{left:,} rows are not dealt with yet")
     more = sum(part["counts"].get(key, 0) for key in ("failed", "refused", "uncertain")) - len(bad[:SHOWN])
     if bad and more > 0:
         yield Text(f"{name}: and {more:,} more like these")

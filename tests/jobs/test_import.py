@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import random
 import signal
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from daemon import tables
 from daemon.config import one_job
 from daemon.files.inbox import held
 from daemon.jobs._load import ROUNDS
@@ -266,7 +269,7 @@ def test_child_rows_follow_their_document_as_in_frappe_s_own_exports(site, sandb
     header = ("customer", "delivery_date", "items.item_code", "items.qty", "items.rate")
     rows = [("Acme", "2026-12-01", "A", 1, 5), ("", "", "B", 2, 7), ("Acme", "2026-12-02", "B", 3, 7)]
     report = load(site, write(tmp_path / "orders.csv", header, rows), "Sales Order", mandatory=False)
-    assert report["counts"] == {"done": 2}, report["parts"][0]["samples"]
+    assert report["counts"] == {"done": 3}, report["parts"][0]["samples"]
     assert sandbox.count("Sales Order") == 2 and sandbox.count("Sales Order Item") == 3
 
 
@@ -424,7 +427,7 @@ def test_fields_of_child_rows_that_a_file_does_not_name_stay(site, sandbox, tmp_
     load(site, write(tmp_path / "orders.csv", header, rows), "Sales Order", mandatory=False, key="po_no")
     change = write(tmp_path / "more.csv", ("po_no", "items.item_code", "items.qty"), [("P1", "A", 3), ("", "B", 2)])
     report = load(site, change, "Sales Order", mandatory=False, key="po_no", update_existing=True)
-    assert report["counts"] == {"done": 1}
+    assert report["counts"] == {"done": 2}
     found = sandbox.rows("Sales Order Item", fields=["item_code", "qty", "rate"])
     assert {(row["item_code"], row["qty"], row["rate"]) for row in found} == {("A", 3, 5), ("B", 2, 7)}
 
@@ -561,3 +564,43 @@ def test_submitting_asks_for_the_drafts_of_a_batch_at_once(site, sandbox, tmp_pa
     load(site, path, "Slip", submit=True)
     assert sandbox.count("Slip", {"docstatus": 1}) == 30
     assert sum(method == "PUT" for method, _, _ in sandbox.requests) == 30 and len(sandbox.requests) <= 42
+
+
+def shown(report: dict[str, Any]) -> str:
+    """The report as a person sees it."""
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(tables.of_report(report))
+    return " ".join(console.export_text().split())
+
+
+def test_a_resumed_import_tells_all_rows_of_the_file_and_the_failures_of_before(site, sandbox, tmp_path):
+    """Table, status and exit code are of the file over all attempts; the report's own counts stay this run's."""
+    rows = [("IT-BAD1", "", "Nonsense"), ("IT-BAD2", "", "Nonsense"), *items(1998)]
+    path = write(tmp_path / "items.csv", ITEM, rows)
+    sandbox.faults.add(Fault("cut", after=14))
+    first = load(site, path)
+    (part,) = first["parts"]
+    dealt = sum(part["whole"].values())
+    assert first["exit_code"] and part["whole"]["failed"] == 2 and 0 < dealt < 2000
+    assert f"{2000 - dealt:,} rows are not dealt with yet" in shown(first)
+    sandbox.faults.clear()
+    second = load(site, path)
+    (part,) = second["parts"]
+    assert part["whole"] == {"done": 1998, "failed": 2} and "failed" not in part["counts"]
+    assert (second["status"], second["exit_code"]) == ("some failed", 1)
+    assert "2,000 2,000 1,998 0 2 0 some failed" in shown(second)
+    assert "in an earlier run 2 rows failed: items.csv.errors.csv says why" in part["notes"]
+    assert len(read(Path(f"{path}.errors.csv"))) == 2
+
+
+def test_rows_of_child_tables_are_counted_like_all_rows(site, sandbox, tmp_path):
+    """Three rows that fail as one document are three failed rows, and none is kept."""
+    sandbox.seed("Customer", [{"name": "Acme", "customer_name": "Acme"}])
+    sandbox.seed("Item", [{"name": "A", "item_code": "A"}])
+    rows = [("Acme", "A", 1), ("", "A", 2), ("Nobody", "A", 1), ("", "A", 2), ("", "A", 3)]
+    path = write(tmp_path / "orders.csv", ("customer", "items.item_code", "items.qty"), rows)
+    report = load(site, path, "Sales Order", mandatory=False)
+    assert report["counts"] == {"done": 2, "failed": 3} and "5 5 2 0 3 0 some failed" in shown(report)
+    dry = load(site, write(tmp_path / "more.csv", ("customer", "items.item_code", "items.qty"), rows[:2]),
+               "Sales Order", mandatory=False, dry_run=True)  # fmt: skip
+    assert "2 2 2 0 0 0 done" in shown(dry)
