@@ -178,6 +178,8 @@ def of_jobs(jobs: Iterable[Mapping[str, Any]], zone: ZoneInfo) -> Table:
         following = [_moment(text, zone) for text in job["next"]]
         last = job["last"]
         ended = Text.assemble(_styled(last["status"]), f" {_moment(last['started'], zone)}") if last else Text("never")
+        if last and job["looked"] != last["started"]:
+            ended.append(f"\nnothing to do {_moment(job['looked'], zone)}")
         table.add_row(job["name"], job["kind"], job["schedule"], "\n".join(following) or "disabled", ended)
     return table
 
@@ -193,13 +195,19 @@ def of_history(runs: Iterable[Mapping[str, Any]]) -> Table:
         counts = ", ".join(f"{count:,} {key}" for key, count in run["counts"].items())
         took = _length(run["seconds"]) if run["seconds"] is not None else "-"
         dry = " (dry run)" if run["dry_run"] else ""
-        what = "; ".join(filter(None, [(run["error"] or {}).get("message"), *run["refused"], counts]))
+        said = [(run["error"] or {}).get("message"), *run["refused"], _failures(run["failed"]), counts]
+        what = "; ".join(dict.fromkeys(filter(None, said)))
         if not what and run["status"] == "done":
             what = "nothing to do"
         table.add_row(
             run["run"], run["job"], run["reason"] + dry, took, _styled(run["status"]), what,
         )  # fmt: skip
     return table
+
+
+def _failures(failed: Sequence[str]) -> str:
+    """The first of them, and how many there are beside it."""
+    return f"{failed[0]}{f', and {len(failed) - 1:,} more' if len(failed) > 1 else ''}" if failed else ""
 
 
 def _many(count: int, one: str) -> str:
