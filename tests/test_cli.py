@@ -465,3 +465,26 @@ def test_runs_that_found_nothing_hide_none_that_did(daemon_for, sandbox, run, tm
     assert len(json.loads(run("history", "--json", "--config", site.file)[1])) == 2
     out = run("history", "--config", site.file)[1]
     assert "this is a PDF document, not a table" in out and "and 2 more" in out and out.count("nothing to do") == 1
+
+
+def test_check_looks_into_the_inbox_and_for_what_setup_makes(daemon_for, sandbox, run, tmp_path, monkeypatch):
+    """No inbox, one that cannot be written, what never becomes an import, the field that is not there yet: each is
+    told; once all is mended the job is fine."""
+    sandbox.add_doctype({"name": "Note Slip", "fields": [{"fieldname": "code", "fieldtype": "Data"}]})
+    site = daemon_for(sandbox, INBOX.replace("ToDo", "Note Slip"))
+
+    def told() -> str:
+        return run("check", "--config", site.file, environ=site.environ)[1]
+
+    assert "the first run makes it" in told()
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox/sub").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "inbox")
+    out = told()
+    assert f"inbox: {tmp_path / 'inbox'} cannot be written" in out and "never imported: a directory sub" in out
+    assert "the site has no Custom Field Note Slip-custom_daemon_import_key" in out and "✓ drop" not in out
+    monkeypatch.undo()
+    (tmp_path / "inbox/sub").rmdir()
+    assert run("setup", "--apply", "--config", site.file, environ=site.environ)[0] == 0
+    out = told()
+    assert "✓ drop" in out and "!" not in out.replace("! configuration", "")
