@@ -503,7 +503,7 @@ def _show(found: Any, as_json: bool, table: str, *more: Any, each: bool = False)
 
             console = tables.console()
             for item in found if each else [found]:
-                console.print(getattr(tables, table)(item, *more))
+                tables.show(console, getattr(tables, table)(item, *more))
         if sys.stdout:
             sys.stdout.flush()
     except OSError as error:

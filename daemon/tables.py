@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,6 +38,17 @@ def console() -> Console:
     """Standard output, as wide as the terminal, or never folded where there is none."""
     found = _Console(highlight=False)
     return found if found.is_terminal else _Console(highlight=False, width=WIDE)
+
+
+def show(screen: Console, what: Any) -> None:
+    """Print `what`. Where no terminal is, lines end where their text ends; cells are padded for the eye alone."""
+    if screen.is_terminal:
+        return screen.print(what)
+    with screen.capture() as captured:
+        screen.print(what)
+    if sys.stdout:
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    return None
 
 
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:

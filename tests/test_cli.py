@@ -488,3 +488,13 @@ def test_check_looks_into_the_inbox_and_for_what_setup_makes(daemon_for, sandbox
     assert run("setup", "--apply", "--config", site.file, environ=site.environ)[0] == 0
     out = told()
     assert "✓ drop" in out and "!" not in out.replace("! configuration", "")
+
+
+def test_lines_that_are_piped_end_where_their_text_ends(daemon_for, sandbox, run, tmp_path):
+    """A line is one line, for grep and for mails, and is not filled up to the width of the widest."""
+    site = daemon_for(sandbox, INBOX)
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox/a.csv").write_text("description\n" + "x" * 200 + "\n")
+    out = run("once", "drop", "--config", site.file, environ=site.environ)[1]
+    assert out and all(line == line.rstrip() for line in out.splitlines())
+    assert max(map(len, run("history", "--config", site.file)[1].splitlines())) < 200

@@ -174,7 +174,6 @@ class FilePart(Part):
             self._journal.write(dict.fromkeys(self._journal.read(self._place(""))))
             head = {}
         if head.get("status") == "done":
-            self.tally.note(f"imported before: {head['ended']} by run {head['run']} from {head['source']}")
             if settings.file is None or self._run.job.startswith("import "):
                 self._bad = True
                 raise FileProblem(
@@ -182,6 +181,7 @@ class FilePart(Part):
                     path=str(self._path),
                     action="Import its errors file, mended, where there is one; all anew by --again, or again = true.",
                 )
+            self.tally.note(f"imported before: {head['ended']} by run {head['run']} from {head['source']}")
             return head
         if head and head["options"] != settings.fingerprint and not settings.again:
             raise FileProblem(

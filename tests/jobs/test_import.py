@@ -195,13 +195,15 @@ def test_a_bad_row_costs_itself_alone_and_gets_the_site_s_own_words(site, sandbo
 
 @pytest.mark.parametrize("bad", [{5}, {0, 199}, {17, 18, 19, 20}, set(range(0, 200, 9)), set(range(30, 200))])
 def test_what_only_the_site_can_refuse_is_found_among_the_others(bad, site, sandbox, tmp_path):
-    """Wherever the bad rows are, each is told in the site's words and all others are created."""
+    """Wherever the bad rows are, each is told in the site's words, without a word of the API, and all others are
+    created."""
     header = ("item_group_name", "parent_item_group")  # links to its own DocType are for the site to judge
     rows = [(f"Group {n}", "Nowhere" if n in bad else "Products") for n in range(200)]
     report = load(site, write(tmp_path / "groups.csv", header, rows), "Item Group")
     assert report["counts"].get("failed", 0) == len(bad) and report["counts"].get("done", 0) == 200 - len(bad)
     errors = {row["item_group_name"]: row["import_error"] for row in read(tmp_path / "groups.csv.errors.csv")}
     assert set(errors) == {f"Group {n}" for n in bad} and all("Nowhere" in error for error in errors.values())
+    assert not any("/api/" in error for error in errors.values())
     assert sandbox.count("Item Group") == 201 - len(bad)
 
 
