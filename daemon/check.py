@@ -20,7 +20,9 @@ from daemon.core.doctype import DocType
 from daemon.core.duration import format_duration
 from daemon.core.kind import Need
 from daemon.core.settings import Directory, did_you_mean
-from daemon.errors import ConfigError, DaemonError, NotFound, NotPermitted, SiteError
+from daemon.errors import ConfigError, DaemonError, FileProblem, NotFound, NotPermitted, SiteError
+from daemon.files.inbox import FOLDERS, Inbox
+from daemon.site import provision
 
 if TYPE_CHECKING:
     from daemon.site.client import Site
@@ -58,6 +60,8 @@ def of_config(config: Config) -> Iterator[Finding]:
     for job in config.jobs.values():
         for key, directory in directories(job.settings):
             yield from _of_directory(job.name, key, directory)
+            if key == "inbox":
+                yield from _of_inbox(job.name, directory)
     if config.site.url.startswith("http:") and not _is_loopback(config.site.url):
         what = "site.url is plain http: the API key crosses the network unprotected"
         yield Finding(WARNING, "configuration", what, "operator", "Use https, or a tunnel.")
@@ -105,6 +109,26 @@ def _of_directory(job: str, key: str, directory: Path) -> Iterator[Finding]:
         yield Finding(WARNING, job, what, "operator", "Make it writable for the user that the daemon runs as.")
 
 
+def _of_inbox(job: str, directory: Path) -> Iterator[Finding]:
+    """Whether it is there, its folders can be written, and nothing lies in it that never becomes an import."""
+    if not directory.exists():
+        what = f"inbox: there is no {directory}; the first run makes it, for the daemon's user alone"
+        yield Finding(WARNING, job, what, "operator", "Make it, for those who drop files into it; or correct the path.")
+        return
+    for folder in (directory / name for name in FOLDERS):
+        if folder.exists() and os.access(directory, os.W_OK | os.X_OK):
+            yield from _of_directory(job, "inbox", folder)
+    try:
+        strays = Inbox(directory).strays()
+    except FileProblem as error:
+        yield Finding(WARNING, job, f"inbox: {error}", error.who, error.action)
+        return
+    if strays:
+        more = f" and {len(strays) - 5:,} more" if len(strays) > 5 else ""
+        what = f"inbox: {directory} holds what is never imported: {', '.join(strays[:5])}{more}"
+        yield Finding(WARNING, job, what, "operator", "Put the files themselves there, or take it away.")
+
+
 def _is_loopback(url: str) -> bool:
     host = url.removeprefix("http://").rpartition(":")[0] or url.removeprefix("http://")
     return host in ("localhost", "127.0.0.1", "[::1]") or host.endswith(".localhost")
@@ -125,6 +149,7 @@ def of_site(site: Site, jobs: Iterable[Job]) -> Iterator[Finding]:
         seen = [
             found for need in job.kind.needs(job.settings, site.dialect) for found in _of_need(site, need, user, roles)
         ]
+        seen += _of_provisions(site, job)
         worse = list(dict.fromkeys(found for found in seen if found.level != OK))
         for found in worse:
             level, off = (found.level, "") if enabled else (WARNING, "disabled; ")
@@ -132,6 +157,20 @@ def of_site(site: Site, jobs: Iterable[Job]) -> Iterator[Finding]:
         if not worse:
             off = "" if enabled else "disabled; "
             yield Finding(OK, job.name, f"{off}the site has what this job needs, and this user may do it")
+
+
+def _of_provisions(site: Site, job: Job) -> Iterator[Finding]:
+    """Fields that `setup` would make. DocTypes are needs, and told as such."""
+    ask = getattr(job.kind, "provisions", None)
+    try:
+        wanted = [thing for thing in ask(job.settings, site) if thing.doctype != "DocType"] if ask else []
+        missing = [thing for thing in wanted if provision.seen(site, thing) == provision.MISSING]
+    except (NotFound, NotPermitted):  # a need says so, or nobody but a System Manager can tell
+        return
+    for thing in missing:
+        what = f"the site has no {thing.doctype} {thing.name}, {thing.why}"
+        action = "Run `frappe-daemon setup --apply` with the key of a System Manager."
+        yield Finding(WARNING, job.name, what, "operator", action)
 
 
 def _of_clocks(offset: timedelta | None) -> Finding:

@@ -105,7 +105,7 @@ def _run_once(
     people = not as_json and bool(sys.stderr) and sys.stderr.isatty() and log_format in (None, "auto")
     # The table says what the log would say; at a terminal only what goes wrong on the way is worth a line beside it.
     with (
-        _app(config, log_format, level="warning" if people else None) as app,
+        _app(config, log_format, level="warning" if people else None, jobs=isinstance(job, str)) as app,
         _stopping(app),
         _rows_file(rows, app.redact) as explain,
     ):
@@ -352,7 +352,7 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             while job.settings.enabled and len(moments) < 5:
                 at = job.schedule.after(at, zone)
                 moments.append(at.isoformat())
-            run = last.get(job.name)
+            run = _telling(app, last.get(job.name))
             listed.append(
                 {
                     "name": job.name,
@@ -361,6 +361,7 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                     "enabled": job.settings.enabled,
                     "next": moments,
                     "last": run and _run_row(run),
+                    "looked": last[job.name].started.isoformat() if job.name in last else None,
                 }
             )
     _show(listed, as_json, "of_jobs", zone)
@@ -432,18 +433,20 @@ def demo(
     _show(found, as_json, "of_report", each=True)
 
 
-def _load(config: Path | None, *, secrets: bool = True) -> Config:
+def _load(config: Path | None, *, secrets: bool = True, jobs: bool = True) -> Config:
     from daemon.config import find, load
 
-    return load(find(config), secrets=secrets)
+    return load(find(config), secrets=secrets, jobs=jobs)
 
 
 @contextmanager
-def _app(config: Path | None, log_format: Any, *, secrets: bool = True, level: str | None = None) -> Iterator[App]:
-    """`level`: unless the configuration wants more or less of the log than usual."""
+def _app(
+    config: Path | None, log_format: Any, *, secrets: bool = True, level: str | None = None, jobs: bool = True
+) -> Iterator[App]:
+    """`level`: unless the configuration wants more or less of the log than usual. `jobs`: it must have some."""
     from daemon.app import App
 
-    loaded = _load(config, secrets=secrets)
+    loaded = _load(config, secrets=secrets, jobs=jobs)
     app = App(loaded, log_format=log_format, log_level=level if loaded.log.level == "info" else None)
     try:
         yield app
@@ -541,6 +544,15 @@ def _bar() -> Iterator[Any]:
         yield watch
 
 
+def _telling(app: App, last: Any) -> Any:
+    """The latest run that found something to do, else `last`."""
+    from daemon.report import is_idle
+
+    if not (last and is_idle(last.report)):
+        return last
+    return next((run for run in app.state.runs(last.job, limit=9) if not (run.dry_run or is_idle(run.report))), last)
+
+
 def _run_row(run: Any) -> dict[str, Any]:
     report = run.report or {}
     return {
@@ -555,6 +567,7 @@ def _run_row(run: Any) -> dict[str, Any]:
         "counts": report.get("counts", {}),
         "error": report.get("error"),
         "refused": [part["refused"] for part in report.get("parts", ()) if part["refused"]],
+        "failed": [f"{part['part']}: {part['error']['message']}" for part in report.get("parts", ()) if part["error"]],
     }
 
 
@@ -567,7 +580,7 @@ def _show(found: Any, as_json: bool, table: str, *more: Any, each: bool = False)
 
             console = tables.console()
             for item in found if each else [found]:
-                console.print(getattr(tables, table)(item, *more))
+                tables.show(console, getattr(tables, table)(item, *more))
         if sys.stdout:
             sys.stdout.flush()
     except OSError as error:

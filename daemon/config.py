@@ -156,11 +156,13 @@ def load(
     *,
     replace: Mapping[str, Any] | None = None,
     secrets: bool = True,
+    jobs: bool = True,
 ) -> Config:
     """The configuration in `path`. `replace` puts other tables in the place of whole sections (the demo's own site).
 
     `secrets` False: those that are not there are left empty, for a command that shows what is known and asks nobody.
-    A systemd credential, for one, is there for the service alone.
+    A systemd credential, for one, is there for the service alone. `jobs` False: there need be none, for a command that
+    brings its own.
 
     Raises ConfigError with every problem found.
     """
@@ -169,9 +171,9 @@ def load(
     resolve = _Secrets(environ, path.parent, secrets)
     context = {"resolve": resolve, "beside": path.parent, "load": partial(_function, path.parent)}
     problems: list[str] = []
-    jobs = raw.pop("jobs", {})
+    sections_of_jobs = raw.pop("jobs", {})
     sections = _validated(Sections, raw, "", context, problems)
-    found = list(_jobs(jobs, context, problems))
+    found = list(_jobs(sections_of_jobs, context, problems)) if jobs or sections_of_jobs else []
     problems += _shared(found)
     if problems or sections is None:
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"

@@ -40,6 +40,11 @@ class DaemonError(Exception):
         """The name under which reports count errors of this class."""
         return type(self).__name__
 
+    @property
+    def said(self) -> str:
+        """The sentence for those who know documents and no requests."""
+        return str(self)
+
 
 class UsageError(DaemonError):
     """The command line asks for something that does not exist, such as an unknown job."""
@@ -161,6 +166,10 @@ class SiteError(DaemonError):
     @property
     def kind(self) -> str:
         return self.exc_type or type(self).__name__
+
+    @property
+    def said(self) -> str:
+        return str(self).removeprefix(f"{self.request}: ") if self.request else str(self)
 
 
 class AlreadyRunning(DaemonError):

@@ -6,6 +6,7 @@ Every count is a confirmed one. Samples are kept to a hundred a part, so that a 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from daemon.core.plan import Outcome, Tally
@@ -21,6 +22,7 @@ def part_report(tally: Tally) -> dict[str, Any]:
         "part": tally.part,
         **({"total": census.total, "found": census.matching, "exact": census.exact} if census else {}),
         "counts": dict(tally.counts),
+        **({"whole": dict(tally.whole)} if tally.whole is not None else {}),
         "errors": dict(tally.errors),
         "reasons": dict(tally.reasons),
         "facts": dict(tally.facts),
@@ -75,6 +77,11 @@ def status_of(tallies: list[Tally], error: BaseException | None) -> str:
     if any(tally.bad or tally.error for tally in tallies):
         return SOME_FAILED
     return REFUSED if any(tally.refused for tally in tallies) else DONE
+
+
+def is_idle(report: Mapping[str, Any]) -> bool:
+    """It ended well without even a part: there was nothing to look at, such as no file in an inbox."""
+    return report.get("status") == DONE and not report.get("parts")
 
 
 def exit_code(status: str, error: BaseException | None) -> Exit:

@@ -331,6 +331,7 @@ class Runner:
             if settles and (wait := self._again(order, found)):
                 settles, found["again"] = None, wait.total_seconds()
             self.state.end_run(order.run_id, found["status"], self.clock.now(), found, settles)
+            self._forget_idle(job.name)
         _log_end(log, found)
         return dict(found)
 
@@ -357,6 +358,12 @@ class Runner:
             found.append(at)
             at = schedule.after(at, zone)
         return found
+
+    def _forget_idle(self, job: str) -> None:
+        """Of runs that found nothing to look at, one after the other, the last is remembered."""
+        newest = self.state.runs(job, limit=2)
+        if len(newest) == 2 and all(report.is_idle(run.report) and not run.dry_run for run in newest):
+            self.state.forget_run(newest[1].id)
 
     def _refuse_settled(self, order: Order) -> None:
         """Another daemon on this state may have dealt with the slot since we saw it due. Raises SlotSettled."""

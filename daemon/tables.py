@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +40,17 @@ def console() -> Console:
     return found if found.is_terminal else _Console(highlight=False, width=WIDE)
 
 
+def show(screen: Console, what: Any) -> None:
+    """Print `what`. Where no terminal is, lines end where their text ends; cells are padded for the eye alone."""
+    if screen.is_terminal:
+        return screen.print(what)
+    with screen.capture() as captured:
+        screen.print(what)
+    if sys.stdout:
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    return None
+
+
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
@@ -71,15 +83,16 @@ def of_report(found: Mapping[str, Any]) -> Group:
     numbers = ("Total", "Found", "Planned" if found["dry_run"] else "Done", "Kept", "Failed", "Uncertain")
     table = _table("", *numbers, "How", "Result", right=numbers)
     for part in parts:
-        counts = part["counts"]
-        failed = counts.get("failed", 0) + counts.get("refused", 0)
+        counts = _counts(part)
+        failed, planned = counts.get("failed", 0) + counts.get("refused", 0), counts.get("planned", 0)
         about = "" if part.get("exact", True) else "≤ "
-        gone = counts.get("planned" if found["dry_run"] else "done", 0) + failed + counts.get("uncertain", 0)
-        kept = max(0, part["total"] - gone) if "total" in part else counts.get("kept", 0)
+        done = counts.get("done", 0) + planned
+        gone = done + failed + counts.get("uncertain", 0)
+        kept = max(0, part["total"] - gone) if "total" in part and "whole" not in part else counts.get("kept", 0)
+        how = "dry run" if planned and not found["dry_run"] else str(part["facts"].get("strategy", ""))
         table.add_row(
-            part["part"], _number(part.get("total")), about + _number(part.get("found")),
-            _number(counts.get("planned" if found["dry_run"] else "done", 0)), _number(kept), _number(failed),
-            _number(counts.get("uncertain", 0)), str(part["facts"].get("strategy", "")), _result(part),
+            part["part"], _number(part.get("total")), about + _number(part.get("found")), _number(done), _number(kept),
+            _number(failed), _number(counts.get("uncertain", 0)), how, _result(part),
         )  # fmt: skip
     error = found["error"]
     below = [line for part in parts for line in _below(part, error)]
@@ -95,8 +108,14 @@ def _foreseen(problem: Mapping[str, str]) -> Text:
     return Text.assemble(("the run itself will fail: ", "bold"), (what, "red"), then)
 
 
+def _counts(part: Mapping[str, Any]) -> Mapping[str, int]:
+    """Of all runs that worked on the same thing, where there may be several."""
+    found: Mapping[str, int] = part["counts"] if "whole" not in part else part["whole"]
+    return found
+
+
 def _result(part: Mapping[str, Any]) -> Text:
-    counts = part["counts"]
+    counts = _counts(part)
     if part["refused"]:
         return _styled("refused")
     if part["error"] and part["error"]["kind"] == "Stopped":
@@ -119,6 +138,8 @@ def _below(part: Mapping[str, Any], of_run: Mapping[str, str] | None) -> Iterabl
     for sample in bad[:SHOWN]:
         who = f" ({sample['who']})" if sample.get("who") else ""
         yield Text.assemble((f"{name} {sample['name']}: ", "bold"), (sample["reason"], "red"), who)
+    if "whole" in part and (left := part["total"] - sum(part["whole"].values())) > 0:
+        yield Text.assemble((f"{name}: ", "bold"), f"{left:,} rows are not dealt with yet")
     more = sum(part["counts"].get(key, 0) for key in ("failed", "refused", "uncertain")) - len(bad[:SHOWN])
     if bad and more > 0:
         yield Text(f"{name}: and {more:,} more like these")
@@ -201,6 +222,8 @@ def of_jobs(jobs: Iterable[Mapping[str, Any]], zone: ZoneInfo) -> Table:
         following = [_moment(text, zone) for text in job["next"]]
         last = job["last"]
         ended = Text.assemble(_styled(last["status"]), f" {_moment(last['started'], zone)}") if last else Text("never")
+        if last and job["looked"] != last["started"]:
+            ended.append(f"\nnothing to do {_moment(job['looked'], zone)}")
         table.add_row(job["name"], job["kind"], job["schedule"], "\n".join(following) or "disabled", ended)
     return table
 
@@ -216,13 +239,19 @@ def of_history(runs: Iterable[Mapping[str, Any]]) -> Table:
         counts = ", ".join(f"{count:,} {key}" for key, count in run["counts"].items())
         took = _length(run["seconds"]) if run["seconds"] is not None else "-"
         dry = " (dry run)" if run["dry_run"] else ""
-        what = "; ".join(filter(None, [(run["error"] or {}).get("message"), *run["refused"], counts]))
+        said = [(run["error"] or {}).get("message"), *run["refused"], _failures(run["failed"]), counts]
+        what = "; ".join(dict.fromkeys(filter(None, said)))
         if not what and run["status"] == "done":
             what = "nothing to do"
         table.add_row(
             run["run"], run["job"], run["reason"] + dry, took, _styled(run["status"]), what,
         )  # fmt: skip
     return table
+
+
+def _failures(failed: Sequence[str]) -> str:
+    """The first of them, and how many there are beside it."""
+    return f"{failed[0]}{f', and {len(failed) - 1:,} more' if len(failed) > 1 else ''}" if failed else ""
 
 
 def _many(count: int, one: str) -> str:

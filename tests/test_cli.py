@@ -79,7 +79,7 @@ def test_jobs_lists_five_slots_each_in_the_sites_zone(site, run):
     """As JSON a list of name, kind, schedule, enabled, next and last; a disabled job has no slots."""
     code, out, _ = run("jobs", "--json", "--config", site.file, environ=site.environ)
     first, second = json.loads(out)
-    assert code == 0 and set(first) == {"name", "kind", "schedule", "enabled", "next", "last"}
+    assert code == 0 and set(first) == {"name", "kind", "schedule", "enabled", "next", "last", "looked"}
     assert len(first["next"]) == 5 and all("T00:00:00-0" in slot for slot in first["next"])
     assert second["next"] == [] and not second["enabled"] and second["last"] is None
     assert "disabled" in run("jobs", "--config", site.file)[1]
@@ -445,3 +445,73 @@ def test_a_dry_run_foretells_what_the_key_may_not_do(daemon_for, sandbox, run):
     site = daemon_for(sandbox, rules('doctype = "Version"\nolder_than = "30d"'), user="manager@example.com")
     code, out, _ = run("once", "job", "--dry-run", "--config", site.file, environ=site.environ)
     assert code == 1 and "the run itself will fail: manager@example.com lacks the right to delete Version" in out
+
+
+INBOX = '[jobs.drop]\nkind = "import"\nschedule = "every 5m"\ninbox = "inbox"\ndoctype = "ToDo"\nquiet = "0s"\n'
+
+
+def test_a_one_off_import_needs_no_job(sandbox, run, tmp_path):
+    """A site and a key are enough; `once` and `run` do need one."""
+    file, (key, secret) = tmp_path / "config.toml", sandbox.keys["Administrator"]
+    keys = 'api_key = { env = "KEY" }\napi_secret = { env = "SECRET" }'
+    file.write_text(f'[site]\nurl = "{sandbox.url}"\n{keys}\n[state]\npath = "state.db"\n')
+    (tmp_path / "todo.csv").write_text("description\none\n")
+    environ = {"KEY": key, "SECRET": secret}
+    code, out, err = run("import", tmp_path / "todo.csv", "-d", "ToDo", "--config", file, environ=environ)
+    assert code == 0 and sandbox.count("ToDo") == 1, out + err
+    code, _, err = run("jobs", "--config", file)
+    assert code == 78 and "there is no job" in err
+
+
+def test_runs_that_found_nothing_hide_none_that_did(daemon_for, sandbox, run, tmp_path):
+    """`jobs` shows the last result and since when there was nothing to do; history holds one such run, and says of
+    refused files which, why and how many."""
+    site = daemon_for(sandbox, INBOX)
+    (tmp_path / "inbox").mkdir()
+    for number in range(3):
+        (tmp_path / f"inbox/{number}.csv").write_bytes(b"%PDF-1.7" + bytes([48 + number]))
+    site.clock.passed = 60
+    assert site.once("drop")["status"] == "failed"
+    for _ in range(5):
+        site.clock.passed += 60
+        site.once("drop")
+    (found,) = json.loads(run("jobs", "--json", "--config", site.file)[1])
+    assert found["last"]["status"] == "failed" and found["looked"] > found["last"]["started"]
+    out = run("jobs", "--config", site.file)[1]
+    assert "failed" in out and "nothing to do" in out
+    assert len(json.loads(run("history", "--json", "--config", site.file)[1])) == 2
+    out = run("history", "--config", site.file)[1]
+    assert "this is a PDF document, not a table" in out and "and 2 more" in out and out.count("nothing to do") == 1
+
+
+def test_check_looks_into_the_inbox_and_for_what_setup_makes(daemon_for, sandbox, run, tmp_path, monkeypatch):
+    """No inbox, one that cannot be written, what never becomes an import, the field that is not there yet: each is
+    told; once all is mended the job is fine."""
+    sandbox.add_doctype({"name": "Note Slip", "fields": [{"fieldname": "code", "fieldtype": "Data"}]})
+    site = daemon_for(sandbox, INBOX.replace("ToDo", "Note Slip"))
+
+    def told() -> str:
+        return run("check", "--config", site.file, environ=site.environ)[1]
+
+    assert "the first run makes it" in told()
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox/sub").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "inbox")
+    out = told()
+    assert f"inbox: {tmp_path / 'inbox'} cannot be written" in out and "never imported: a directory sub" in out
+    assert "the site has no Custom Field Note Slip-custom_daemon_import_key" in out and "✓ drop" not in out
+    monkeypatch.undo()
+    (tmp_path / "inbox/sub").rmdir()
+    assert run("setup", "--apply", "--config", site.file, environ=site.environ)[0] == 0
+    out = told()
+    assert "✓ drop" in out and "!" not in out.replace("! configuration", "")
+
+
+def test_lines_that_are_piped_end_where_their_text_ends(daemon_for, sandbox, run, tmp_path):
+    """A line is one line, for grep and for mails, and is not filled up to the width of the widest."""
+    site = daemon_for(sandbox, INBOX)
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox/a.csv").write_text("description\n" + "x" * 200 + "\n")
+    out = run("once", "drop", "--config", site.file, environ=site.environ)[1]
+    assert out and all(line == line.rstrip() for line in out.splitlines())
+    assert max(map(len, run("history", "--config", site.file)[1].splitlines())) < 200

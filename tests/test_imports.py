@@ -80,7 +80,7 @@ LIBRARIES = {
     "structlog": ["log.py"],
     "typer": ["cli.py", "cli_sync.py"],
     "python_calamine": ["files/legacy.py"],
-    "charset_normalizer": ["files/text.py"],
+    "charset_normalizer": [],
     "jinja2": ["rendering/"],
     "markupsafe": ["rendering/environment.py"],
     "css_inline": ["rendering/environment.py"],

@@ -104,6 +104,9 @@ class Tally:
     part: str
     census: Census | None = None
     counts: Counter[str] = field(default_factory=Counter)
+    """Of this run."""
+    whole: Counter[str] | None = None
+    """Of all runs that worked on the same thing, this one included, where there may be several."""
     errors: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     """Why rows are kept or would be acted on, with how many."""
@@ -137,8 +140,10 @@ class Tally:
 
     @property
     def bad(self) -> int:
-        """Documents that failed or whose fate is unknown."""
-        return sum(self.counts[result.value] for result in _BAD)
+        """What failed or whose fate is unknown, also in an earlier run on the same thing."""
+        return max(
+            sum(counts[result.value] for result in _BAD) for counts in (self.counts, self.whole or Counter[str]())
+        )
 
 
 _BAD = (Result.FAILED, Result.REFUSED, Result.UNCERTAIN)

@@ -1,6 +1,7 @@
 """Files that are dropped into a directory: found when they are complete, claimed by renaming, put away when done.
 
-    inbox/          what others drop; names that begin with "." or end in ~, .part or .tmp are not complete yet
+    inbox/          what others drop; names that begin with "." or end in ~, .part or .tmp are not complete yet, and
+                    what file managers and office programs leave is nobody's data
     inbox/working/  what an import has claimed; a crash leaves it there, and the next run goes on with it
     inbox/done/     imported, with result files
     inbox/failed/   with rows that a person must look at, or not readable at all
@@ -20,6 +21,10 @@ from pathlib import Path
 from daemon.errors import AlreadyRunning, FileProblem
 
 WORKING, DONE, FAILED = "working", "done", "failed"
+FOLDERS = (WORKING, DONE, FAILED)
+_LEFT_BEHIND = ("~$", ".")
+"""What the names of lock files begin with, and those of files that somebody hides."""
+_NOBODYS = ("thumbs.db", "desktop.ini")
 _UNFINISHED = ("~", ".part", ".tmp", ".crdownload", ".filepart")
 LONGEST = 220
 """Bytes of a name; 255 is what file systems take."""
@@ -41,16 +46,23 @@ class Inbox:
         """Files that were claimed before, and those that nobody has written to for `quiet` seconds at `now`, the oldest
         first. Seconds since the epoch, by the clock that stamps files. Symbolic links are not followed."""
         with _worded(self.directory):
-            for name in (WORKING, DONE, FAILED):
-                (self.directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.directory / WORKING).mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in (DONE, FAILED):
+                _made_like(self.directory, self.directory / name)
             claimed = [path for path, _ in _files(self.directory / WORKING) if not path.endswith((*RESULTS, ASIDE))]
-            fresh = [
-                (changed, path)
-                for path, changed in _files(self.directory)
-                if not Path(path).name.startswith(".") and not path.endswith(_UNFINISHED)
-            ]
+            fresh = [(changed, path) for path, changed in _files(self.directory) if _is_data(Path(path).name)]
         ripe = [path for changed, path in sorted(fresh) if now - changed >= quiet]
         return [Path(path) for path in (*sorted(claimed), *ripe)]
+
+    def strays(self) -> list[str]:
+        """What lies there and is never imported: "a directory sub", "a symbolic link x.csv"."""
+        found = []
+        with _worded(self.directory), os.scandir(self.directory) as entries:
+            for entry in entries:
+                kind = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+                if kind != stat.S_IFREG and entry.name not in FOLDERS and not entry.name.startswith("."):
+                    found.append(f"{_KINDS.get(kind, 'no file:')} {printable(entry.name)}")
+        return sorted(found)
 
     def claim(self, path: Path) -> Path | None:
         """`path` in working/; None where another daemon was quicker."""
@@ -69,9 +81,11 @@ class Inbox:
             return target / _free(target, path.name)
 
     def put_away(self, path: Path, place: Path) -> None:
-        """Move a claimed file to `place`, its result files before it. May be done again where it was cut short."""
+        """Move a claimed file to `place`, its result files before it, which whoever may read it may read, too. May be
+        done again where it was cut short."""
         with _worded(path):
             for beside in _beside(path):
+                _shared_like(path, beside)
                 beside.replace(place.with_name(place.name + beside.name.removeprefix(path.name)))
             path.replace(place)
 
@@ -80,6 +94,29 @@ def write_beside(path: Path, text: str) -> None:
     """Say beside `path` why it was not imported, as far as there is a place for it."""
     with suppress(OSError):
         path.with_name(path.name + ERROR).write_text(text, "utf-8", "replace")
+
+
+_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a pipe",
+          stat.S_IFSOCK: "a socket"}  # fmt: skip
+
+
+def _is_data(name: str) -> bool:
+    return not (name.startswith(_LEFT_BEHIND) or name.endswith(_UNFINISHED) or name.lower() in _NOBODYS)
+
+
+def _made_like(above: Path, folder: Path) -> None:
+    """A new folder for those who may look into the one above it."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        folder.chmod(stat.S_IMODE(above.stat().st_mode))
+
+
+def _shared_like(path: Path, beside: Path) -> None:
+    """Who may read `path` may read `beside`, too, as far as its owner may say so."""
+    found = path.stat()
+    with suppress(PermissionError):
+        os.chown(beside, -1, found.st_gid)
+    beside.chmod(stat.S_IMODE(found.st_mode) & 0o666 | 0o600)
 
 
 def _beside(path: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from daemon.files.source import Identity, Source
 from daemon.files.text import Lines, Text
 from daemon.files.xlsx import Package, Xlsx, kind_of
 
+_DIVIDERS = {"\t": "tab", " ": "space", "\x1f": "0x1f"}
 FORMATS = ("csv", "jsonl", "xlsx", "xls", "ods")
 
 
@@ -42,8 +43,8 @@ class Survey:
     """Rows of data: those that are not blank, below the header."""
     encoding: str | None = None
     """Of text, as Python names it."""
-    guessed: bool = False
-    """Nothing but the bytes' likeness speaks for `encoding`."""
+    proof: str = ""
+    """A word that speaks for `encoding`, where neither its caller nor a mark names it and it is not UTF-8."""
     delimiter: str | None = None
     quote: str | None = None
     """ "" where nothing is quoted."""
@@ -53,6 +54,20 @@ class Survey:
     def size(self) -> int:
         """Bytes of the file."""
         return self.identity.size
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """How the file was read, for a report: format, and encoding and delimiter, or sheet."""
+        found = {"format": self.format, "encoding": self.encoding, "delimiter": self.delimiter, "sheet": self.sheet}
+        return {name: value for name, value in found.items() if value}
+
+    @property
+    def read_as(self) -> str:
+        """The same as a sentence."""
+        proof = f", by words such as {self.proof}" if self.proof else ""
+        divided = f", cells divided by {_DIVIDERS.get(self.delimiter, self.delimiter)}" if self.delimiter else ""
+        sheet = f", sheet {self.sheet}" if self.sheet else ""
+        return f"read as {self.format}{f' in {self.encoding}' if self.encoding else ''}{proof}{divided}{sheet}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,14 +248,14 @@ def _text_reading(
 ) -> _Grid | _Objects:
     path = source.path
     encoding = wish.encoding or ("utf-8" if kind == "jsonl" and not bom(source.head) else None)
-    text = Text(path, stream, encoding)
+    text = Text(path, stream, encoding, source.stream)
     lines = Lines(path, text, limits)
     if kind == "jsonl":
         return _Objects(path, JsonLines(path, lines, limits), text)
     table = Delimited(path, lines, wish.delimiter, wish.quote, limits)
 
     def shape() -> dict[str, Any]:
-        found = {"encoding": text.encoding, "guessed": text.guessed}
+        found = {"encoding": text.encoding, "proof": text.proof}
         return {"format": "csv", **found, "delimiter": table.delimiter, "quote": table.quote}
 
     return _Grid(path, iter(table), limits, "", shape)

@@ -1,41 +1,48 @@
-"""Bytes of a text file turned into lines, in whatever encoding they are. Writes nothing.
+"""Bytes of a text file turned into lines, in the encoding that is stated, marked or proved. Writes nothing.
 
-Strict: a byte that the encoding does not know is an error with its line, never a replacement character.
+Strict: a byte that the encoding does not know is an error with its line, never a replacement character. A text that is
+not UTF-8 and whose words read well in several encodings is refused with what it says in each.
 """
 
 from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from daemon.core.encodings import MORE_BYTES, ONE_BYTE, WORDS, Reading, decided, readings
 from daemon.files.cells import Limits, problem
 from daemon.files.sniff import bom
 
 _CHUNK = 1 << 18
-_SAMPLE = 1 << 16
-_FORCE = "Save the file as UTF-8, or name its encoding."
+_FORCE = "Save the file as UTF-8, or state the encoding that it is in."
+_STATE = 'Save the file as UTF-8, or state what it is in: --encoding NAME, or encoding = "NAME" in the job.'
 
 
 class Text(io.RawIOBase):
     """The text of `stream`, as UTF-8 again, which io.TextIOWrapper reads faster than anything of ours could.
 
-    `encoding` None: by the byte order mark, else UTF-8; from the first byte that is not UTF-8 on, what
-    charset-normalizer takes it for, provided that all before was ASCII, which reads the same in each.
+    `encoding` None: by the byte order mark, else UTF-8; from the first byte that is not UTF-8 on, the one that the
+    words of the whole text prove, provided that all before was ASCII, which reads the same in each. `again` gives the
+    bytes once more from the beginning.
     """
 
-    def __init__(self, path: str, stream: io.BufferedReader, encoding: str | None) -> None:
+    def __init__(
+        self, path: str, stream: io.BufferedReader, encoding: str | None, again: Callable[[], io.BufferedReader]
+    ) -> None:
         self._path = path
         self._stream = stream
+        self._again = again
         found = encoding or bom(stream.peek(4)[:4])
         self._sure = found is not None
         self.encoding = found or "utf-8"
-        self.guessed = False
+        self.proof = ""
+        """A word that speaks for an encoding which nothing else names."""
         self._decoder = self._decoder_of(self.encoding)
         self._ascii = True
         self._first = True
-        self._before = b""
         self._waiting = memoryview(b"")
         self._ended = False
         self._lines = 1
@@ -71,7 +78,6 @@ class Text(io.RawIOBase):
         except (UnicodeError, ValueError) as error:
             raise problem(self._path, f"the text is not {self.encoding}: {error}", self._lines, action=_FORCE) from None
         self._ascii = self._ascii and text.isascii()
-        self._before = chunk[-_SAMPLE // 16 :]
         if self._first and text:
             self._first = False
             text = text.removeprefix("\ufeff")
@@ -79,6 +85,10 @@ class Text(io.RawIOBase):
             line = self._line_in(text[: text.index("\0")])
             why = "there is a NUL byte, as text never has"
             raise problem(self._path, why, line, action="Save the file as text: UTF-16 needs its byte order mark.")
+        if not self._sure and "\x1b" in text and (shift := _SHIFT.search(text)):
+            line = self._line_in(text[: shift.start()])
+            why = "there is an escape sequence, as in encodings such as iso2022_jp"
+            raise problem(self._path, why, line, action=_STATE)
         self._count(text)
         return text
 
@@ -96,10 +106,10 @@ class Text(io.RawIOBase):
         if self._sure:
             raise problem(self._path, f"{byte} is not {self.encoding}", line, action=_FORCE) from None
         if not (self._ascii and data[: error.start].isascii()):
-            why = f"{byte} is not UTF-8, though the text before it is: two encodings are mixed"
-            raise problem(self._path, why, line, action=_FORCE) from None
-        self.encoding = _guessed(self._before + data[: error.start + _SAMPLE])
-        self.guessed = self._sure = True
+            why = f"{byte} is not UTF-8, though the text before it is: two encodings are mixed, or all is in another"
+            raise problem(self._path, why, line, action=_STATE) from None
+        self.encoding, self.proof = _proved(self._path, line, self._again())
+        self._sure = True
         self._decoder = self._decoder_of(self.encoding)
         try:
             return self._decoder.decode(data, self._ended)
@@ -119,27 +129,80 @@ class Text(io.RawIOBase):
         return self._lines + text.count("\n") + text.count("\r") - text.count("\r\n") - split
 
 
-_FEW = 40
-"""Bytes beyond ASCII that are too few to tell one Latin code page from another."""
+_SHIFT = re.compile(r"\x1b(?:\$[@B(]|\([BIJ])")
+"""By which ISO-2022-JP and its like change over to another set of characters; all their bytes are ASCII."""
+_WORD = rb"[0-9A-Za-z@\[\\\]^_`{|}~'\x80-\xff]"
+"""Bytes of which words are, in whatever encoding: the second of two is no sign that divides cells."""
+_FOREIGN = re.compile(rb"%b*[\x80-\xff]%b*" % (_WORD, _WORD))
+_BEGUN = re.compile(rb"%b{1,512}\Z" % _WORD)
+_LONGEST = 120
+"""Bytes of a word that are judged."""
+_NAMED = 4
+"""Readings that an error tells, of each sort."""
 
 
-def _guessed(sample: bytes) -> str:
-    """By likeness; but Windows' Western code page, which Excel writes, where the sample says too little: letters beyond
-    ASCII are rare in it, as in Latin script alone, and it fits or the guess is of another script."""
-    from charset_normalizer import from_bytes
-
-    beyond = sum(byte > 127 for byte in sample)
-    letters = beyond + sum(bytes((byte,)).isalpha() for byte in sample)
-    latin = beyond * 3 < letters
-    if latin and beyond < _FEW:
-        return "cp1252"
-    best = from_bytes(sample).best()
-    if best is None or {best.encoding, *best.could_be_from_charset} & {"latin_1", "cp1252", "iso8859_15"}:
-        return "cp1252"
-    return best.encoding if not latin or best.encoding in _LATIN else "cp1252"
+def _proved(path: str, line: int, stream: io.BufferedReader) -> tuple[str, str]:
+    """The encoding that the words of the text prove, and one of them. Raises FileProblem where they do not."""
+    words, fitting = _evidence(stream)
+    found = readings(words, fitting)
+    encoding = decided(found)
+    if encoding:
+        return encoding, found[0].texts[0]
+    said = _told([one for one in found if one.stands_beside(found[0])]) if found else "in none that is known it is text"
+    raise problem(path, f"the text is not UTF-8, and its words do not prove what else: {said}", line, action=_STATE)
 
 
-_LATIN = {"cp1250", "cp1254", "cp1257", "iso8859_2", "iso8859_9", "cp850", "cp852", "cp437", "mac_roman", "mac_latin2"}
+def _evidence(stream: io.BufferedReader) -> tuple[list[bytes], set[str]]:
+    """Words with bytes beyond ASCII: the first `WORDS` different ones and any more that bring a new byte; encodings in
+    which all of the text can be decoded."""
+    words: dict[bytes, None] = {}
+    seen = bytearray(range(128))
+    more = {encoding: codecs.getincrementaldecoder(encoding)() for encoding in MORE_BYTES}
+    begun = b""
+    while chunk := stream.read(_CHUNK):
+        for encoding, decoder in list(more.items()):
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError:
+                del more[encoding]
+        chunk = begun + chunk
+        tail = _BEGUN.search(chunk)
+        begun = tail[0] if tail else b""
+        _gather(chunk[: len(chunk) - len(begun)], words, seen)
+    _gather(begun, words, seen)
+    beyond = bytes(seen[128:])
+    return list(words), {encoding for encoding in ONE_BYTE if _decodes(beyond, encoding)} | more.keys()
+
+
+def _gather(chunk: bytes, words: dict[bytes, None], seen: bytearray) -> None:
+    for match in _FOREIGN.finditer(chunk):
+        word = match[0]
+        new = word.translate(None, seen)
+        if new or len(words) < WORDS:
+            words.update(dict.fromkeys(word[start : start + _LONGEST] for start in range(0, len(word), _LONGEST)))
+            seen += bytes(set(new))
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _told(found: Sequence[Reading]) -> str:
+    """What each reading makes of the same few words, those first that tell most of them apart."""
+    single = [one for one in found if one.encoding in ONE_BYTE][:_NAMED]
+    named = [*single, *[one for one in found if one.encoding in MORE_BYTES][:_NAMED]]
+    places = sorted(range(len(named[0].texts)), key=lambda place: -len({one.texts[place] for one in named}))[:3]
+    return "; ".join(
+        f"as {one.encoding} it reads {', '.join(_shown(one.texts[place]) for place in sorted(places))}" for one in named
+    )
+
+
+def _shown(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text[:30])
 
 
 class Lines:

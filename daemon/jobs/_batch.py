@@ -149,4 +149,4 @@ class Work:
         for value in sorted(map(str, self.docs.get(place, {}).values()), key=len, reverse=True):
             text = text.replace(value, "…") if len(value) > 1 else text
         self.refusals[place], self.cause = text, error
-        self.fail(place, str(error).removeprefix(f"{getattr(error, 'request', '')}: "), error.kind, error.who)
+        self.fail(place, error.said, error.kind, error.who)

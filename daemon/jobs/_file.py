@@ -56,6 +56,8 @@ class FilePart(Part):
         """Rows that were dealt with."""
         self._bad = False
         """Something in the file needs a person."""
+        self._worked = False
+        """This run had a part in the import."""
 
     # Before the first write
 
@@ -74,6 +76,8 @@ class FilePart(Part):
                 if self._inbox:
                     return None
         self._survey = found = self._file(self._surveyed)
+        self.tally.facts |= found.facts
+        self.tally.note(found.read_as)
         self._held.enter_context(self._run.claim(f"import {found.sha256[:32]} {settings.doctype}"))
         self._doctype = self._described()
         self._may()
@@ -217,11 +221,11 @@ class FilePart(Part):
     def _refuse_again(self, head: Mapping[str, Any]) -> None:
         """Raises FileProblem, unless nobody has just put the file there."""
         ended = self._run.site.text(datetime.fromisoformat(head["ended"]))[:16]
-        self.tally.note(f"imported before: {ended} (time of the site) by run {head['run']} from {head['source']}")
         if not self._scheduled:
             self._bad = True
             why = f"this content was imported before, at {ended} (time of the site) from {head['source']}"
             raise FileProblem(f"{self._path}: {why}", path=str(self._path), action=self.again)
+        self.tally.note(f"imported before: {ended} (time of the site) by run {head['run']} from {head['source']}")
 
     def _anew(self) -> dict[str, Any]:
         """Forget what is known of this content."""
@@ -244,6 +248,7 @@ class FilePart(Part):
     def plan(self) -> Iterator[list[Action]]:
         if self._head.get("status") == "done":
             self._tell_counts()
+            self._worked = self.goes_away or self._inbox is not None
         if self._survey and self._head.get("status") == "running":
             why = f"rows of {self._path.name}"
             yield [Action("import", self._settings.doctype, self._path.name, why, self._survey.records)]
@@ -270,6 +275,7 @@ class FilePart(Part):
 
     def _imported(self) -> Iterator[Outcome]:
         loader, stopped = self._loader(), list[Stopped]()
+        self._worked = True
         if not self._head["done"]:
             self._journal.write({self._place("head"): self._head})
         self._done = Ranges(self._head["done"])
@@ -357,13 +363,14 @@ class FilePart(Part):
         counts = Counter(self._head["counts"])
         for fate in fates:
             self._results.add(fate)
-            counts[fate.result] += 1
-            counts["not submitted"] += fate.result == "created" and bool(fate.reason)
+            rows = len(fate.draft.lines)
+            counts[fate.result] += rows
+            counts["not submitted"] += rows if fate.result == "created" and fate.reason else 0
         self._head |= {"at": self._results.flush(), "done": self._done.pairs, "counts": dict(+counts)}
         self._journal.write({self._place("head"): self._head, self._place(batch.place): None})
 
     def _outcome(self, fate: Fate) -> Outcome:
-        verb = {"created": "create", "updated": "update"}.get(fate.result, "import")
+        verb, rows = {"created": "create", "updated": "update"}.get(fate.result, "import"), len(fate.draft.lines)
         line = f"line {fate.draft.line}"
         reason = fate.reason if fate.name else fate.reason.removeprefix(line).lstrip(":, ")
         action = Action(verb, self._settings.doctype, fate.name or line, reason)
@@ -371,8 +378,8 @@ class FilePart(Part):
         if self._run.dry_run and result is Result.DONE:
             result = Result.PLANNED
         if fate.result == "created" and fate.reason and not self._run.dry_run:
-            return Outcome(action, Result.FAILED, reason, "NotSubmitted", "document owner")
-        return Outcome(action, result, reason, fate.error, fate.who)
+            return Outcome(action, Result.FAILED, reason, "NotSubmitted", "document owner", rows)
+        return Outcome(action, result, reason, fate.error, fate.who, rows)
 
     def _tell_progress(self, batch: Batch) -> None:
         assert self._survey
@@ -390,6 +397,19 @@ class FilePart(Part):
             self.tally.note(", ".join(f"{counts[name]:,} {name}" for name in _RESULTS if counts.get(name)))
         self._bad = self._bad or any(counts.get(bad) for bad in ("failed", "uncertain", "not submitted"))
 
+    def _tell_whole(self) -> None:
+        """The rows of the file over all attempts, and where the reasons of those are that this run does not tell."""
+        counts = Counter(self._head["counts"])
+        drafts = counts["not submitted"]
+        whole = Counter({Result.DONE.value: -drafts, Result.FAILED.value: drafts})
+        for name, result in _RESULTS.items():
+            whole[result.value] += counts[name]
+        self.tally.whole = +whole
+        for became, words, ending in (("failed", "failed", "errors"), ("uncertain", "stayed open", "uncertain")):
+            if (earlier := whole[became] - self.tally.counts[became]) > 0:
+                why = f"{self._path.name}.{ending}.csv says why"
+                self.tally.note(f"in an earlier run {earlier:,} rows {words}: {why}")
+
     def _finish(self) -> None:
         """All is dealt with: keep what a later file of this content must be told, and nothing more."""
         ended = self._run.now().isoformat(timespec="seconds")
@@ -400,6 +420,8 @@ class FilePart(Part):
         try:
             if self._results:
                 self._results.close()
+            if self._worked and not self._run.dry_run:
+                self._tell_whole()
             beside = self._path
             finished = self._head.get("status") == "done"
             claimed = self._inbox and not self._run.dry_run and self._path.parent.name == WORKING

@@ -65,7 +65,7 @@ def make(site: Site, wanted: Provision) -> None:
     """Insert it with the mark. After a lost reply it is looked up, and sent again: two cannot have one name."""
     if wanted.doctype == "Role":
         return grants.give(site, wanted)
-    said = str(wanted.values.get("description") or "")
+    said = str(wanted.values.get("description") or f"{wanted.why[:1].upper()}{wanted.why[1:]};")
     doc = {**wanted.values, "doctype": wanted.doctype, "description": f"{said} {MARK}".strip()}
     for attempt in range(ATTEMPTS):
         try:
@@ -118,12 +118,15 @@ def to_make(site: Site, wanted: Iterable[Provision]) -> Iterator[Step]:
 
 
 def to_remove(site: Site) -> Iterator[Step]:
-    """The plan for taking away whatever carries the mark, also for jobs that the configuration no longer has."""
+    """The plan for taking away whatever carries the mark, whichever configuration it was made for, each with what it is
+    for: other daemons of the site may need it still."""
     for doctype in MARKED:
         marked = "name" if doctype == "Role" else "description"
-        for row in site.get_list(doctype, ["name"], [[marked, "like", f"%{MARK}"]]):
+        for row in site.get_list(doctype, list(dict.fromkeys(["name", marked])), [[marked, "like", f"%{MARK}"]]):
             thing = Provision(doctype, row["name"], {}, "")
-            yield Step(f"{doctype} {thing.name}", "would be removed", _documents(site, thing), provision=thing)
+            made_for = str(row.get("description") or "").removesuffix(MARK).rstrip(" ;.")
+            note = "; ".join(filter(None, (made_for, _documents(site, thing))))
+            yield Step(f"{doctype} {thing.name}", "would be removed", note, provision=thing)
 
 
 def _documents(site: Site, thing: Provision) -> str:
@@ -133,7 +136,7 @@ def _documents(site: Site, thing: Provision) -> str:
         number = site.count(thing.name)
     except errors.SiteError:
         return ""
-    return f"with what it has: {number:,} documents" if number else ""
+    return f"with what it has: {number:,} document{'s' * (number > 1)}" if number else ""
 
 
 def apply(site: Site, steps: Iterable[Step]) -> Iterator[Step]:

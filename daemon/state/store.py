@@ -150,6 +150,11 @@ class State:
             if settles:
                 _settle(connection, settles)
 
+    def forget_run(self, run_id: str) -> None:
+        """Forget one run."""
+        with self.writing() as connection:
+            connection.execute(delete(runs).where(runs.c.id == run_id))
+
     def runs(self, job: str | None = None, limit: int = 50) -> list[Run]:
         """The latest runs, dry ones too, the newest first."""
         query = select(runs).order_by(runs.c.started.desc(), runs.c.id.desc()).limit(limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import os
 import random
 import signal
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from daemon import tables
 from daemon.config import one_job
 from daemon.files.inbox import held
 from daemon.jobs._load import ROUNDS
@@ -130,6 +133,21 @@ def test_existing_documents_are_updated_where_asked_and_left_where_equal(site, s
     assert sandbox.rows("Item", {"name": "IT-00299"}, ["item_name"]) == [{"item_name": "Widget 299"}]
 
 
+def test_the_report_says_how_the_file_was_read_and_an_open_encoding_is_refused(site, sandbox, tmp_path):
+    """Encoding and delimiter in facts and notes; where the words do not prove it, no row is sent."""
+    path = tmp_path / "items.csv"
+    path.write_bytes("item_code;item_name;item_group\nA;Müller;Products\n".encode("cp1252"))
+    (part,) = load(site, path)["parts"]
+    assert (part["facts"]["encoding"], part["facts"]["delimiter"]) == ("cp1252", ";")
+    assert "read as csv in cp1252, by words such as Müller, cells divided by ;" in part["notes"]
+    path.write_bytes("item_code;item_name;item_group\nB;Dvořák;Products\n".encode("cp1250"))
+    (part,) = load(site, path)["parts"]
+    assert "as cp1250 it reads Dvořák" in part["error"]["message"] and "--encoding" in part["error"]["action"]
+    assert sandbox.count("Item") == 1
+    assert load(site, path, encoding="cp1250")["counts"] == {"done": 1}
+    assert sandbox.rows("Item", {"name": "B"}, ["item_name"]) == [{"item_name": "Dvořák"}]
+
+
 def test_without_being_asked_nothing_that_is_there_is_changed(site, sandbox, tmp_path):
     """A row whose document exists is an error that says so; the others are created."""
     load(site, write(tmp_path / "first.csv", ITEM, items(3)))
@@ -178,13 +196,15 @@ def test_a_bad_row_costs_itself_alone_and_gets_the_site_s_own_words(site, sandbo
 
 @pytest.mark.parametrize("bad", [{5}, {0, 199}, {17, 18, 19, 20}, set(range(0, 200, 9)), set(range(30, 200))])
 def test_what_only_the_site_can_refuse_is_found_among_the_others(bad, site, sandbox, tmp_path):
-    """Wherever the bad rows are, each is told in the site's words and all others are created."""
+    """Wherever the bad rows are, each is told in the site's words, without a word of the API, and all others are
+    created."""
     header = ("item_group_name", "parent_item_group")  # links to its own DocType are for the site to judge
     rows = [(f"Group {n}", "Nowhere" if n in bad else "Products") for n in range(200)]
     report = load(site, write(tmp_path / "groups.csv", header, rows), "Item Group")
     assert report["counts"].get("failed", 0) == len(bad) and report["counts"].get("done", 0) == 200 - len(bad)
     errors = {row["item_group_name"]: row["import_error"] for row in read(tmp_path / "groups.csv.errors.csv")}
     assert set(errors) == {f"Group {n}" for n in bad} and all("Nowhere" in error for error in errors.values())
+    assert not any("/api/" in error for error in errors.values())
     assert sandbox.count("Item Group") == 201 - len(bad)
 
 
@@ -252,7 +272,7 @@ def test_child_rows_follow_their_document_as_in_frappe_s_own_exports(site, sandb
     header = ("customer", "delivery_date", "items.item_code", "items.qty", "items.rate")
     rows = [("Acme", "2026-12-01", "A", 1, 5), ("", "", "B", 2, 7), ("Acme", "2026-12-02", "B", 3, 7)]
     report = load(site, write(tmp_path / "orders.csv", header, rows), "Sales Order", mandatory=False)
-    assert report["counts"] == {"done": 2}, report["parts"][0]["samples"]
+    assert report["counts"] == {"done": 3}, report["parts"][0]["samples"]
     assert sandbox.count("Sales Order") == 2 and sandbox.count("Sales Order Item") == 3
 
 
@@ -411,7 +431,7 @@ def test_fields_of_child_rows_that_a_file_does_not_name_stay(site, sandbox, tmp_
     load(site, write(tmp_path / "orders.csv", header, rows), "Sales Order", mandatory=False, key="po_no")
     change = write(tmp_path / "more.csv", ("po_no", "items.item_code", "items.qty"), [("P1", "A", 3), ("", "B", 2)])
     report = load(site, change, "Sales Order", mandatory=False, key="po_no", update_existing=True)
-    assert report["counts"] == {"done": 1}
+    assert report["counts"] == {"done": 2}
     found = sandbox.rows("Sales Order Item", fields=["item_code", "qty", "rate"])
     assert {(row["item_code"], row["qty"], row["rate"]) for row in found} == {("A", 3, 5), ("B", 2, 7)}
 
@@ -619,3 +639,43 @@ def test_progress_never_goes_back(site, tmp_path):
     order = Order(job, site.app.new_run_id(), "by hand", watch=lambda part, done, total: told.append(done))
     site.app.runner.run(order)
     assert told == sorted(told) and told[-1] == 2000
+
+
+def shown(report: dict[str, Any]) -> str:
+    """The report as a person sees it."""
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(tables.of_report(report))
+    return " ".join(console.export_text().split())
+
+
+def test_a_resumed_import_tells_all_rows_of_the_file_and_the_failures_of_before(site, sandbox, tmp_path):
+    """Table, status and exit code are of the file over all attempts; the report's own counts stay this run's."""
+    rows = [("IT-BAD1", "", "Nonsense"), ("IT-BAD2", "", "Nonsense"), *items(1998)]
+    path = write(tmp_path / "items.csv", ITEM, rows)
+    sandbox.faults.add(Fault("cut", after=14))
+    first = load(site, path)
+    (part,) = first["parts"]
+    dealt = sum(part["whole"].values())
+    assert first["exit_code"] and part["whole"]["failed"] == 2 and 0 < dealt < 2000
+    assert f"{2000 - dealt:,} rows are not dealt with yet" in shown(first)
+    sandbox.faults.clear()
+    second = load(site, path)
+    (part,) = second["parts"]
+    assert part["whole"] == {"done": 1998, "failed": 2} and "failed" not in part["counts"]
+    assert (second["status"], second["exit_code"]) == ("some failed", 1)
+    assert "2,000 2,000 1,998 0 2 0 some failed" in shown(second)
+    assert "in an earlier run 2 rows failed: items.csv.errors.csv says why" in part["notes"]
+    assert len(read(Path(f"{path}.errors.csv"))) == 2
+
+
+def test_rows_of_child_tables_are_counted_like_all_rows(site, sandbox, tmp_path):
+    """Three rows that fail as one document are three failed rows, and none is kept."""
+    sandbox.seed("Customer", [{"name": "Acme", "customer_name": "Acme"}])
+    sandbox.seed("Item", [{"name": "A", "item_code": "A"}])
+    rows = [("Acme", "A", 1), ("", "A", 2), ("Nobody", "A", 1), ("", "A", 2), ("", "A", 3)]
+    path = write(tmp_path / "orders.csv", ("customer", "items.item_code", "items.qty"), rows)
+    report = load(site, path, "Sales Order", mandatory=False)
+    assert report["counts"] == {"done": 2, "failed": 3} and "5 5 2 0 3 0 some failed" in shown(report)
+    dry = load(site, write(tmp_path / "more.csv", ("customer", "items.item_code", "items.qty"), rows[:2]),
+               "Sales Order", mandatory=False, dry_run=True)  # fmt: skip
+    assert "2 2 2 0 0 0 done" in shown(dry)

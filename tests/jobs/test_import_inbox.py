@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -194,3 +195,31 @@ def test_a_file_that_vanishes_while_the_inbox_is_listed_is_passed_over(site, san
 
     monkeypatch.setattr("daemon.files.inbox.os.scandir", Late)
     assert site.once("items")["counts"] == {"done": 1}
+
+
+def test_what_programs_leave_behind_is_no_data(site, inbox):
+    """Locks of office programs and leftovers of file managers stay where they are; nothing is told of them."""
+    for name in ("~$items.xlsx", ".~lock.items.ods#", "Thumbs.db", "desktop.ini", ".hidden.csv"):
+        (inbox / name).write_bytes(b"x")
+    assert site.once("items")["parts"] == [] and len(tree(inbox.parent)) == 5
+
+
+def test_whoever_may_look_into_the_inbox_may_read_what_became_of_a_file(site, inbox):
+    """done/ and failed/ are as open as the inbox, result files as the file itself; working/ is the daemon's."""
+    inbox.chmod(0o2775)
+    write(inbox / "open.csv", ITEM, items(2)).chmod(0o644)
+    write(inbox / "shut.csv", ITEM, [("X", "", "Nonsense")]).chmod(0o600)
+    site.once("items")
+    modes = {path.relative_to(inbox).as_posix(): stat.S_IMODE(path.stat().st_mode) for path in inbox.rglob("*")}
+    assert (modes["done"], modes["failed"], modes["working"] & 0o777) == (0o2775, 0o2775, 0o700)
+    assert modes["done/open.csv.success.csv"] == 0o644 and modes["failed/shut.csv.errors.csv"] == 0o600
+
+
+def test_what_is_no_file_is_named(inbox):
+    """Directories, links and pipes are never imported; `check` asks for this."""
+    (inbox / "sub").mkdir()
+    (inbox / "done").mkdir()
+    (inbox / "link.csv").symlink_to("/etc/hostname")
+    os.mkfifo(inbox / "pipe.csv")
+    (inbox / "a.csv").write_text("a\n")
+    assert Inbox(inbox).strays() == ["a directory sub", "a pipe pipe.csv", "a symbolic link link.csv"]
