@@ -17,7 +17,7 @@ demo: $(STAMP)            ## the shipped config.toml against the sandbox, every 
 	@$(BIN)/frappe-daemon demo
 
 test: $(STAMP)            ## every promise that can be proved in three minutes
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" -n auto --dist worksteal
 
 test-long: $(STAMP)       ## the proofs that take minutes
 	$(BIN)/python -m pytest -m long

@@ -438,7 +438,7 @@ def test_who_unsubscribed_is_not_asked_for_every_day(world):
 def explained(world, *words):
     from daemon.jobs import expiry
 
-    with world.daemon.app.inquiry("job") as inquiry:
+    with world.daemon.app.inquiry(world.daemon.app.job("job")) as inquiry:
         rows = expiry.explain(inquiry, world.daemon.app.job("job").settings, words)
     return [(row["state"], row["why"]) for row in rows]
 

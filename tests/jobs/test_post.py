@@ -35,7 +35,9 @@ class World:
         clock = RunClock(app.clock, app.stop, timedelta(hours=5))
         with app.open_site(clock, app.log) as site, ThreadPoolExecutor(4) as pool:
             run = LiveRun(
-                "run", "job", app.clock.now(), False, False, site, clock, app.state, pool, 4, lambda: None, print
+                id="run", job="job", section="job", direction="", wish={}, started=app.clock.now(), dry_run=False,
+                explain=False, site=site, clock=clock, state=app.state, pool=pool, at_once=4,
+                still_claimed=lambda: None, watch=print, remotes=None, held=None,
             )  # fmt: skip
             post = Post(run, "digest", SHELF, per_minute)
             found = {}
