@@ -200,7 +200,8 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
         return [Finding(PROBLEM, need.doctype, f"{need.doctype} {what}", "operator", action)]
     found = []
     for field in dict.fromkeys(need.fields):
-        if meta.column(field) is None:
+        own = meta.field(field)
+        if meta.column(field) is None and not (own and own.is_table) and field not in need.made:
             what = f"{need.doctype} has no field {field!r}{did_you_mean(field, meta.paths)}"
             found.append(Finding(PROBLEM, need.doctype, what, "operator", "Correct the field's name in the rule."))
     for field in meta.no_dates(need.dates):

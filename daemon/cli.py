@@ -357,7 +357,7 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 {
                     "name": job.name,
                     "kind": job.settings.kind,
-                    "schedule": job.settings.schedule,
+                    "schedule": job.schedule.text,
                     "enabled": job.settings.enabled,
                     "next": moments,
                     "last": run and _run_row(run),

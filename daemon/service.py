@@ -114,7 +114,7 @@ class Service:
         trigger = SlotTrigger(job.schedule, zone, job=job.name, since=since, jitter=job.settings.jitter)
         self._scheduler.add_job(self._work_off, trigger, args=[job, trigger, zone], id=job.name, replace_existing=True)
         following = job.schedule.after(now, zone)
-        app.log.info("job.scheduled", job=job.name, schedule=job.settings.schedule, next=_iso(following))
+        app.log.info("job.scheduled", job=job.name, schedule=job.schedule.text, next=_iso(following))
 
     def _work_off(self, job: Job, trigger: SlotTrigger, zone: ZoneInfo) -> None:
         """Run `job` for what is due, until nothing is."""

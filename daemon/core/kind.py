@@ -46,6 +46,8 @@ class Need:
     """A second way, taken where the rights for this one are missing."""
     by_setup: bool = False
     """`frappe-daemon setup` makes the DocType, or gives the rights."""
+    made: tuple[str, ...] = ()
+    """Those of the fields that `frappe-daemon setup` makes; `check` tells of these by what setup would do."""
     lacking: str = ""
     """What the job does where the rights are missing: that is then a warning, and no problem."""
     mail: bool = False

@@ -134,6 +134,6 @@ class LinksPort(Protocol):
         """Linked, and not seen by the full listing `mark` of `side`."""
         ...
 
-    def want(self, todo: int, statuses: Sequence[str]) -> int:
-        """Set the bits for all links in these statuses; how many that are."""
+    def want(self, todo: int, statuses: Sequence[str], *, forget: bool = False) -> int:
+        """Set the bits for all links in these statuses; how many that are. `forget` what both sides agreed upon."""
         ...

@@ -74,7 +74,8 @@ class FieldMap(Model):
     """Decimals that are compared."""
     pull: FunctionName | None = None
     push: FunctionName | None = None
-    """A Python function for what a mapping cannot say, called with (value, whole record): "module:function"."""
+    """Python functions for what a mapping cannot say, "module:function": the remote's value → the site's, called with
+    the whole record; and back, called with the whole document. Both sides are compared as the site has it."""
     rows: list[FieldMap] = Field(default_factory=list)
     key: str = ""
     """The site's field by which the rows of one table are told apart."""
@@ -87,6 +88,8 @@ class FieldMap(Model):
             return self
         if not (self.site and self.remote):
             raise ValueError("names a field of the site and a field of the remote, or one of them and a constant")
+        if self.flow == "both" and bool(self.pull) != bool(self.push):
+            raise ValueError("a field that goes both ways has a function for each way, or none")
         if self.rows:
             self._check_rows()
         elif self.key:
@@ -148,7 +151,10 @@ def _of_number(precision: int, value: Any) -> str:
             value = Decimal(value.strip())
         except InvalidOperation:
             raise ValueError("a number") from None
-    if not isinstance(value, int | float | Decimal) or value != value or value in (_ENDLESS, -_ENDLESS):
+    if not isinstance(value, int | float | Decimal):
+        raise ValueError("a number")  # noqa: TRY004 (a value of the wrong form, whatever its type)
+    exact = Decimal(value)
+    if not exact.is_finite() or exact.adjusted() > LARGEST:
         raise ValueError("a number")
     text = f"{value:.{precision}f}"
     if "." in text:
@@ -156,7 +162,9 @@ def _of_number(precision: int, value: Any) -> str:
     return "0" if text == "-0" else text
 
 
-_ENDLESS = Decimal("Infinity")
+_CONVERSION = (ValueError, TypeError, ArithmeticError)
+LARGEST = 30
+"""Digits before the point of a number."""
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0", "")
 
 
@@ -304,22 +312,21 @@ class Cell:
     def of_site(self, doc: Mapping[str, Any]) -> str | None:
         value = doc.get(self.site)
         try:
-            if self.push:
-                return _of_text(self.push(value, doc))
             return self.codec.of_site(value)
-        except (ValueError, TypeError) as error:
+        except _CONVERSION as error:
             raise BadValue(f"{self.site} is {_shown(value)} on the site, expected {error}") from None
 
     def of_remote(self, record: Mapping[str, Any]) -> str | None:
-        value = dug(record, self.remote)
-        try:
-            if self.pull:
+        value, where = dug(record, self.remote), ".".join(self.remote)
+        if self.pull:
+            try:
                 value = self.pull(value, record)
-            if self.values:
-                return self._translated(value)
-            return self.codec.of_remote(value)
-        except (ValueError, TypeError) as error:
-            raise BadValue(f"{'.'.join(self.remote)} is {_shown(value)} at the remote, expected {error}") from None
+            except Exception as error:  # whatever the user's own function raises
+                raise BadValue(f"{where} is {_shown(value)} at the remote: {self.pull!r} raised {error!r}") from None
+        try:
+            return self._translated(value) if self.values else self.codec.of_remote(value)
+        except _CONVERSION as error:
+            raise BadValue(f"{where} is {_shown(value)} at the remote, expected {error}") from None
 
     def _translated(self, value: Any) -> str | None:
         text = _of_text(value)
@@ -332,11 +339,15 @@ class Cell:
     def to_site(self, text: str | None) -> Any:
         return None if text is None else self.codec.to_site(text)
 
-    def to_remote(self, text: str | None) -> Any:
+    def to_remote(self, text: str | None, whole: Mapping[str, Any]) -> Any:
+        """`whole`: what the site's document, or row, holds, for a function."""
+        if self.push:
+            try:
+                return self.push(self.to_site(text), whole)
+            except Exception as error:  # whatever the user's own function raises
+                raise BadValue(f"{self.site} is {_shown(text)} on the site: {self.push!r} raised {error!r}") from None
         if text is None:
             return None
-        if self.push:
-            return text
         if self.values:
             if text not in self.back:
                 known = ", ".join(self.back)
@@ -392,11 +403,13 @@ class Grid:
             raise BadValue(f"{'.'.join(self.remote)} is {_shown(rows)}, expected a list of rows")
         seen: dict[str, int] = {}
         for row in rows:
-            key = key_of(row) or ""
+            key = _ODD.sub(lambda sign: f"%{ord(sign[0]):02X}", key_of(row) or "")
             seen[key] = number = seen.get(key, 0) + 1
             yield (key if number == 1 else f"{key}#{number}"), row
 
 
+_ODD = re.compile(r"[\[\]#%]")
+"""Signs that a key may not have in a path, where they mean something."""
 _KEY = re.compile(r"(\w+)\[(.*)\](?:\.(\w+))?", re.DOTALL)
 
 
@@ -469,7 +482,7 @@ class Fields:
             put(record, path, value)
         for cell in self.cells:
             if cell.flow != "pull":
-                put(record, cell.remote, cell.to_remote(cell.of_site(doc)))
+                put(record, cell.remote, cell.to_remote(cell.of_site(doc), doc))
         for grid in self.grids:
             if grid.flow != "pull":
                 put(
@@ -513,7 +526,7 @@ class Fields:
         sent: dict[str, Any] = _copied(record) if whole and record is not None else {}
         for cell in self.cells:
             if cell.site in changes:
-                put(sent, cell.remote, cell.to_remote(changes[cell.site]))
+                put(sent, cell.remote, cell.to_remote(changes[cell.site], site))
         for path, value in self.remote_constants.items() if whole else ():
             put(sent, path, value)
         rows = _by_table(changes, gone)
@@ -530,7 +543,7 @@ def _made(grid: Grid, row: Mapping[str, Any]) -> dict[str, Any]:
         put(made, path, value)
     for cell in grid.cells:
         if cell.flow != "pull":
-            put(made, cell.remote, cell.to_remote(cell.of_site(row)))
+            put(made, cell.remote, cell.to_remote(cell.of_site(row), row))
     return made
 
 
@@ -553,7 +566,7 @@ def _array(grid: Grid, changed: dict[str, Flat], removed: set[str], record: Mapp
 def _overlaid(grid: Grid, row: dict[str, Any], new: Flat) -> dict[str, Any]:
     for cell in grid.cells:
         if cell.site in new:
-            put(row, cell.remote, cell.to_remote(new[cell.site]))
+            put(row, cell.remote, cell.to_remote(new[cell.site], new))
     return row
 
 

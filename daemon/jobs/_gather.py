@@ -44,7 +44,7 @@ class Gatherer:
     def gather(self) -> None:
         """Both sides, as far as this run may. A cursor moves once all of its list is written down."""
         if self.resync:
-            self._links.want(PULL | PUSH, [Status.LINKED])
+            self._links.want(PULL | PUSH, [Status.LINKED], forget=True)
         if self._sync.ways & PULL:
             self._gather_remote()
         if self._sync.ways & PUSH:
@@ -52,9 +52,15 @@ class Gatherer:
 
     def _is_due(self, side: str) -> bool:
         """A full listing is wanted."""
+        if self._whole or self._since:
+            return self._whole
         last, every = self._memory.get(f"full {side}"), self._sync.settings.full_every
-        old = bool(last and every and self._run.now() - datetime.fromisoformat(last) >= every)
-        return self._whole or old or (self._memory.get(f"cursor {side}") is None and self._since is None)
+        old = bool(every and (last is None or self._run.now() - datetime.fromisoformat(last) >= every))
+        return old or self._memory.get(f"cursor {side}") is None
+
+    def _covers(self, cursor: Any) -> bool:
+        """What was read goes back to the cursor, so that it may move: not where a person asked for what is newer."""
+        return self._since is None or (cursor is not None and self._since <= cursor)
 
     # The remote
 
@@ -71,10 +77,10 @@ class Gatherer:
             for bad in page:
                 if isinstance(bad, Malformed):
                     self._tell_malformed(bad)
-            newest = max([newest or "", *(r.stamp.isoformat() for r in records if r.stamp)])
+            newest = max([newest or "", *(min(r.stamp, began).isoformat() for r in records if r.stamp)])
             number += len(records)
             self._note_records(records, self._run.id if full else "")
-        if newest:
+        if newest and self._covers(cursor and datetime.fromisoformat(cursor)):
             self._memory.put(**{"cursor remote": newest})
         if full:
             self.full["remote"] = number
@@ -127,7 +133,7 @@ class Gatherer:
     def _gather_site(self) -> None:
         full, began, site = self._is_due("site"), self._run.now(), self._run.site
         cursor = self._memory.get("cursor site")
-        newest, number = cursor or "", 0
+        newest, number, latest = cursor or "", 0, site.text(began)
         pages: Iterator[tuple[list[dict[str, Any]], bool]]
         if full:
             pages = self._all_documents()
@@ -136,12 +142,12 @@ class Gatherer:
             pages = self._changed_documents(site.bound(moment))
         for rows, belong in pages:
             self._run.check()
-            newest = max([newest, *(str(row["modified"]) for row in rows)])
+            newest = max([newest, *(min(str(row["modified"]), latest) for row in rows)])
             number += len(rows)
             self._note_documents(rows, self._run.id if full else "", belong=belong)
         if not full:
             self._note_deleted(cursor or "")
-        if newest:
+        if newest and self._covers(cursor and site.moment(cursor)):
             self._memory.put(**{"cursor site": newest})
         if full:
             self.full["site"] = number

@@ -109,6 +109,7 @@ class Settler:
             if pair.link.record is not None:
                 pair.record = record_of(exact.loads(pair.link.record.encode()), self._api.record)
         self._recognise(pairs)
+        pairs = self._without_doubles(pairs)
         self._choose(pairs)
         name = self._doctype.name
         return [Visit("sync", name, p.link.name or f"record {p.link.remote}", p.link.why, pair=p) for p in pairs]
@@ -143,6 +144,15 @@ class Settler:
         for name, doc in self._whole(list(named)).items():
             if str(doc.get(self._side.id_field) or "") in ("", named[name].link.remote):
                 named[name].adopted = doc
+
+    def _without_doubles(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Two links of one pair, one from each side's list, become one before either is worked on."""
+        void: set[int] = set()
+        for pair in pairs:
+            if pair.adopted is not None and (other := self._holder(pair.link, pair.adopted)) and other.remote is None:
+                self._links.drop(other)
+                void.add(other.id)
+        return [pair for pair in pairs if pair.link.id not in void]
 
     def _choose(self, pairs: Sequence[Pair]) -> None:
         """What the filters do not choose, such as drafts, takes from the record and gives nothing."""
@@ -202,8 +212,9 @@ class Settler:
             self._adopt(pair, pair.adopted)
         if link.name is None:
             return self._make_document(pair)
-        if pair.doc is None:
+        if pair.doc is None and not self._look_for(pair):
             return self._gone(pair, "site")
+        assert pair.doc
         if link.remote is None:
             return self._make_record(pair)
         if link.detail.get("tombstone") or (self._must_read(pair) and not self._read(pair)):
@@ -211,6 +222,13 @@ class Settler:
         if self._side.cancelled == "propagate" and pair.doc.get("docstatus") == 2:
             return self._gone(pair, "site")
         return self._merge(pair)
+
+    def _is_guarded(self, pair: Pair, changes: Changes) -> bool:
+        """The API would refuse a change of a record that is not as we know it, and we know enough of it: an array is
+        sent whole, with what the mapping does not know of its rows."""
+        known = pair.record is not None or not any("[" in path for path in changes.paths)
+        etag = pair.record.etag if pair.record else pair.link.etag
+        return bool(known and etag and self._api.record.if_match)
 
     def _must_read(self, pair: Pair) -> bool:
         """The record is not known well enough: not from a list of this moment, nor guarded by its ETag."""
@@ -226,6 +244,18 @@ class Settler:
     def _replaces(self) -> bool:
         """An update is sent whole, since it takes the place of what was there (RFC 9110, 9.3.4)."""
         return self._api.record.update is not None and self._api.record.update.method == "PUT"
+
+    def _look_for(self, pair: Pair) -> bool:
+        """A document that no list shows, asked for by its name: it may be hidden from this user. Raises Held."""
+        name = str(pair.link.name)
+        try:
+            found = self._site.get_doc(self._doctype.name, name)
+        except NotFound:
+            return False
+        except NotPermitted as error:
+            raise Held(f"{name} is there, but hidden from the daemon's user: {error}") from None
+        pair.doc = _very(pair.link, {name: found})
+        return pair.doc is not None
 
     def _read(self, pair: Pair) -> bool:
         """Read the record; False where it is not there."""
@@ -267,14 +297,15 @@ class Settler:
         remote = self._fields.of_remote(pair.record.body) if pair.record else None
         merge = reconcile(site, remote, link.base, self._fields.flow)
         if merge.clashes and remote is not None:
-            winner = self._winner(pair)
+            seen = {clash.path: [clash.site, clash.remote] for clash in merge.clashes}
+            winner = self._winner(pair, seen)
             if winner is None:
-                return self._conflict(pair, merge)
+                return self._conflict(pair, merge, seen)
             merge = decided(merge, site, remote, winner)
         to_site = merge.to_site if self._ways & PULL else Changes()
         to_remote = merge.to_remote if self._ways & PUSH and pair.member else Changes()
-        if to_remote and pair.record and not pair.fresh and not pair.record.etag and self._api.record.read:
-            if not self._read(pair):  # from a list of a while ago: nothing would tell us of a change since
+        if to_remote and self._api.record.read and not pair.fresh and not self._is_guarded(pair, to_remote):
+            if not self._read(pair):
                 return self._gone(pair, "remote")
             return self._merge(pair)
         what = _worded(to_site, to_remote)
@@ -285,9 +316,8 @@ class Settler:
         if to_remote:
             self._write_remote(pair, to_remote)
         left = [*(merge.to_site.paths if not to_site else ()), *(merge.to_remote.paths if not to_remote else ())]
-        self._agree(pair, left)
-        owed = PULL if merge.to_site and not to_site else 0
-        owed |= PUSH if merge.to_remote and not to_remote and pair.member is not False else 0
+        self._agree(pair, [*to_site.paths, *to_remote.paths])
+        owed = self._owed(pair)
         if not what and left:
             what_left = f"not told yet: {', '.join(sorted(left))}"
             return self._done(
@@ -295,10 +325,20 @@ class Settler:
             )
         return self._done(pair, "update" if what else "keep", what or "both hold the same", owed)
 
-    def _winner(self, pair: Pair) -> Side | None:
-        keep = pair.link.detail.get("keep")
-        if keep in ("site", "remote"):
-            return "site" if keep == "site" else "remote"
+    def _owed(self, pair: Pair) -> int:
+        """What there is still to tell: for a run of the other direction, or since a side's answer brought news."""
+        if pair.record is None or pair.doc is None:
+            return 0
+        now = self._fields.of_site(pair.doc), self._fields.of_remote(pair.record.body)
+        merge = reconcile(*now, pair.link.base, self._fields.flow)
+        owed = PULL if merge.to_site or merge.clashes else 0
+        return owed | (PUSH if (merge.to_remote or merge.clashes) and pair.member is not False else 0)
+
+    def _winner(self, pair: Pair, seen: Mapping[str, Any]) -> Side | None:
+        """`seen`: the conflict as it is now. A decision about other values is none about these."""
+        detail = pair.link.detail
+        if detail.get("keep") in ("site", "remote") and detail.get("paths", seen) == seen:
+            return "site" if detail["keep"] == "site" else "remote"
         match self._settings.on_conflict:
             case "site" | "remote" as side:
                 return side
@@ -306,9 +346,9 @@ class Settler:
                 return "site" if self._site.moment(str(pair.doc["modified"])) > pair.record.stamp else "remote"
         return None
 
-    def _conflict(self, pair: Pair, merge: Merge) -> Outcome:
+    def _conflict(self, pair: Pair, merge: Merge, seen: Mapping[str, Any]) -> Outcome:
         link = pair.link
-        link.detail = {"paths": {clash.path: [clash.site, clash.remote] for clash in merge.clashes}}
+        link.detail = {"paths": dict(seen)}
         link.status = Status.CONFLICT
         said = "; ".join(f"{c.path} is {c.site!r} on the site, {c.remote!r} at the remote" for c in merge.clashes[:3])
         more = f" and {len(merge.clashes) - 3} more" if len(merge.clashes) > 3 else ""
@@ -321,9 +361,18 @@ class Settler:
         sent = self._fields.document_changes(changes.values, changes.gone, doc)
         self._refuse_closed(doc, sent)
         before = self._fields.of_site(doc)
+        if any(isinstance(value, list) for value in sent.values()):
+            sent = {**self._days(doc), **sent}
         self._tell_site(pair, sent)
         assert pair.doc
         _refuse_ignored(changes, before, self._fields.of_site(pair.doc), "site")
+
+    def _days(self, doc: Mapping[str, Any]) -> dict[str, Any]:
+        """The document's own dates as they are. With a table they are sent, too: the site compares them with those of
+        the rows, and cannot compare its own dates with text (erpnext, sales_order.py:validate_delivery_date)."""
+        kinds = ("Date", "Datetime", "Time")
+        own = [field.fieldname for field in self._doctype.fields if field.fieldtype in kinds]
+        return {name: doc[name] for name in own if doc.get(name)}
 
     def _refuse_closed(self, doc: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
         if doc.get("docstatus") == 2:
@@ -353,8 +402,9 @@ class Settler:
         if before is not None:
             _refuse_ignored(changes, before, self._fields.of_remote(answer.body), "remote")
 
-    def _agree(self, pair: Pair, left: Sequence[str]) -> None:
-        """Remember what both hold, but for paths that are `left` for another run."""
+    def _agree(self, pair: Pair, told: Sequence[str]) -> None:
+        """Remember what both hold: what is the same, and what was `told`, in whatever form the other side keeps it.
+        What differs otherwise, since it waits for another run or came about as we wrote, is not agreed upon."""
         link, doc = pair.link, pair.doc
         assert doc
         if self._marks(pair):
@@ -369,11 +419,12 @@ class Settler:
             link.remote_stamp = pair.record.stamp.isoformat() if pair.record.stamp else ""
         else:
             base = dict(old)  # nothing has changed at all
-        for path in left:
-            for own in [known for known in {*base, *old} if known == path or known.startswith(f"{path}.")]:
-                base.pop(own, None)
-                if own in old:
-                    base[own] = old[own]
+        for path in [path for path, held in base.items() if " " in held and not _within(path, told)]:
+            if path in old:
+                base[path] = old[path]
+            else:
+                del base[path]
+        base |= {path: held for path, held in old.items() if path not in base and not _within(path, told)}
         link.base = base
 
     def _marks(self, pair: Pair) -> dict[str, Any]:
@@ -463,7 +514,11 @@ class Settler:
             link.key = f"{self._run.id}-{link.id}"
         link.status, link.asked = Status.CREATING, self._run.now()
         self._links.save([link])
-        made = self._remote.create(payload, f"{link.key}-{digest(repr(payload))}")
+        try:
+            made = self._remote.create(payload, f"{link.key}-{digest(repr(payload))}")
+        except RemoteRefused:
+            link.key, link.asked = "", None  # it was heard, and nothing was made
+            raise
         return self._made_record(pair, made, f"at {self._api.host}")
 
     def _asked_before(self, name: str) -> Record | None:
@@ -493,7 +548,7 @@ class Settler:
         link = pair.link
         if link.status == Status.ABSENT and link.detail.get("gone") == side:
             return self._noted(pair, "keep", Result.KEPT, link.why, status=Status.ABSENT)
-        link.detail = {"gone": side}
+        link.detail = {"gone": side, **({"keep": link.detail["keep"]} if "keep" in link.detail else {})}
         what = "document" if side == "site" else "record"
         return self._noted(pair, "keep", Result.KEPT, f"the {what} was deleted", status=Status.GONE)
 
@@ -502,6 +557,11 @@ class Settler:
         gone: Side = "site" if link.detail.get("gone") == "site" else "remote"
         policy = self._settings.deleted.site if gone == "site" else self._settings.deleted.remote
         what = "document" if gone == "site" else "record"
+        if self._is_back(pair, gone):
+            link.detail, link.record = {}, None
+            return self._noted(pair, "keep", Result.KEPT, f"the {what} is back", status=Status.LINKED, again=True)
+        if link.detail.get("keep") not in (None, gone):
+            return self._begin_anew(pair, gone)
         if policy == "ignore":
             return self._noted(
                 pair, "keep", Result.KEPT, f"the {what} was deleted, which is ignored", status=Status.ABSENT
@@ -509,6 +569,21 @@ class Settler:
         if policy == "unlink":
             return self._ended(pair, f"the {what} was deleted, so its twin lives on its own")
         return self._delete_record(pair) if gone == "site" else self._delete_document(pair)
+
+    def _is_back(self, pair: Pair, gone: Side) -> bool:
+        if gone == "site":
+            return pair.doc is not None or (pair.link.name is not None and self._look_for(pair))
+        return self._api.record.read is not None and self._read(pair)
+
+    def _begin_anew(self, pair: Pair, gone: Side) -> Outcome:
+        """A person wants what is left to have a twin again."""
+        link = pair.link
+        link.base, link.detail, link.record, link.etag, link.key = None, {}, None, "", ""
+        if gone == "site":
+            link.name, link.creation = None, ""
+        else:
+            link.remote = None
+        return self._noted(pair, "keep", Result.KEPT, "gets a twin again", status=Status.NEW, again=True)
 
     def _delete_record(self, pair: Pair) -> Outcome:
         link = pair.link
@@ -591,10 +666,11 @@ class Settler:
         return self._noted(pair, "update", Result.FAILED, str(error), error.kind, error.who, status=Status.HELD)
 
     def _noted(self, pair: Pair, verb: str, result: Result, why: str, error: str = "", who: str = "", *,
-               status: str = "", owed: int = 0) -> Outcome:  # fmt: skip
+               status: str = "", owed: int = 0, again: bool = False) -> Outcome:  # fmt: skip
+        """`owed`: directions that have something to do yet; `again`: it is to be looked at anew, whatever changed."""
         link = pair.link
         link.status = status or link.status
-        link.todo, link.why, link.run = owed << OWED, why, self._run.id
+        link.todo, link.why, link.run = (PULL | PUSH if again else owed << OWED), why, self._run.id
         if link.status in (Status.LINKED, Status.ENDED):
             link.record = None
         self._links.save([link])
@@ -606,6 +682,11 @@ def _very(link: Link, docs: Mapping[str, dict[str, Any]]) -> dict[str, Any] | No
     """The link's document, unless another one has its name now."""
     doc = docs.get(str(link.name))
     return doc if doc and link.creation in ("", str(doc["creation"])) else None
+
+
+def _within(path: str, paths: Sequence[str]) -> bool:
+    """It is one of them, or a cell of a row that is."""
+    return any(path == one or path.startswith(f"{one}.") for one in paths)
 
 
 def _worded(to_site: Changes, to_remote: Changes) -> str:

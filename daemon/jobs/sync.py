@@ -123,6 +123,9 @@ class Settings(JobSettings):
         for way in DIRECTIONS:
             if self.direction == way and flows and flows == {"push" if way == "pull" else "pull"}:
                 raise ValueError(f'direction = "{way}", but no field goes that way')
+        record = self.api.record
+        if record.update and record.update.method == "PUT" and record.read is None:
+            raise ValueError("api.record.update is a PUT, which replaces what is there, so api.record.read is needed")
         if isinstance(self.schedule, Schedules) and self.direction != "both":
             raise ValueError(f'direction = "{self.direction}" has one schedule')
         return self
@@ -145,7 +148,8 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: 
         rights += ["create", *(["submit"] if site.submit else [])]
     if settings.deleted.remote == "propagate":
         rights += ["delete"]
-    yield Need(site.doctype, (*own, *mapped), (), tuple(rights))
+    pulled = [spec.site for spec in settings.fields if spec.site.startswith("custom_") and spec.flow == "pull"]
+    yield Need(site.doctype, (*own, *mapped), (), tuple(rights), made=(*own, *pulled))
     yield Need("Deleted Document", ("deleted_doctype", "deleted_name"))
 
 

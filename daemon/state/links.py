@@ -77,10 +77,11 @@ class Links:
     def unseen(self, side: str, mark: str) -> Iterator[list[Link]]:
         return self._pages(and_(links.c.status == Status.LINKED, links.c[f"seen_{side}"] != mark))
 
-    def want(self, todo: int, statuses: Sequence[str]) -> int:
+    def want(self, todo: int, statuses: Sequence[str], *, forget: bool = False) -> int:
         change = update(links).where(links.c.sync == self._sync, links.c.status.in_(statuses))
         with self._state.writing() as connection:
-            return connection.execute(change.values(todo=links.c.todo.bitwise_or(todo))).rowcount
+            less = {"base": None, "etag": ""} if forget else {}
+            return connection.execute(change.values(todo=links.c.todo.bitwise_or(todo), **less)).rowcount
 
     @contextmanager
     def scratch(self) -> Iterator[Links]:

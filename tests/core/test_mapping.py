@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from daemon.core.doctype import DocType, Field
-from daemon.core.mapping import BadValue, FieldMap, Fields, compiled
+from daemon.core.mapping import BadValue, FieldMap, Fields, compiled, split
 from daemon.core.settings import NamedFunction
 
 ITEM = DocType("Order Item", istable=True, fields=(
@@ -163,12 +163,28 @@ def test_a_twin_is_made_with_constants_and_with_what_is_given_once() -> None:
     assert "due" not in found.of_site(doc)
 
 
-def test_a_function_says_what_a_mapping_cannot() -> None:
-    """With the value and the whole record."""
-    found = fields(
-        {"site": "state", "remote": "a", "pull": NamedFunction("m:f", lambda value, record: f"{value}-{record['b']}")}
+def test_functions_say_what_a_mapping_cannot() -> None:
+    """With the value and all that is around it; both sides are compared as the site has it, rows too."""
+    there = NamedFunction("m:there", lambda value, _: str(value).removeprefix("N-"))
+    back = NamedFunction("m:back", lambda value, record: f"N-{value}" if record else value)
+    found = fields({"site": "state", "remote": "a", "pull": back, "push": there})
+    assert found.of_remote({"a": "x"}) == found.of_site({"state": "N-x"}) == {"state": "N-x"}
+    assert found.record_changes({"state": "N-y"}, [], None, {}, whole=False) == {"a": "y"}
+    with pytest.raises(BadValue, match="m:bad raised"):
+        fields(
+            {"site": "state", "remote": "a", "flow": "pull", "pull": NamedFunction("m:bad", lambda *_: 1 / 0)}
+        ).of_remote({"a": 1})
+
+
+@pytest.mark.parametrize("key", ["a].b", "a[b", "x#2", "50%", "a b/c"])
+def test_any_text_may_be_a_key(key) -> None:
+    """Rows of odd keys are told apart and found again."""
+    found = fields(ROWS)
+    flat = found.of_site(
+        {"items": [{"item_code": key, "qty": 1}, {"item_code": "x", "qty": 2}, {"item_code": "x", "qty": 3}]}
     )
-    assert found.of_remote({"a": 1, "b": 2}) == {"state": "1-2"}
+    sent = found.record_changes(flat, [], {"lines": []}, {}, whole=False)
+    assert [line["sku"] for line in sent["lines"]] == [key, "x", "x"] and len({split(path)[1] for path in flat}) == 3
 
 
 @pytest.mark.parametrize(("spec", "said"), [

@@ -14,6 +14,7 @@ from daemon.runner import Order
 from daemon.sandbox import Fault, Sandbox
 from daemon.sandbox.orders import Orders
 from daemon.site import provision
+from daemon.site.client import Site
 from daemon.state.links import Links
 from tests.conftest import Daemon
 
@@ -647,3 +648,105 @@ def test_a_late_commit_is_seen_by_the_overlap(shop) -> None:
     order["updated_at"] = (shop.api.shop.clock() - timedelta(minutes=20)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     shop.run()
     assert shop.by_id(id_)
+
+
+# What looks like something else
+
+
+def test_a_document_that_is_hidden_is_not_taken_for_deleted(shop_for) -> None:
+    """A list that leaves it out proves nothing: it is asked for by name."""
+    shop = shop_for(top='deleted = { site = "propagate" }\n')
+    id_ = shop.placed()
+    shop.run()
+    name = shop.by_id(id_)["name"]
+    shop.api.edit(id_, note="new")
+    whole = Site.whole
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Site, "whole", lambda self, doctype, names: [d for d in whole(self, doctype, names) if d["name"] != name]
+        )
+        shop.run()
+    assert id_ in shop.api.orders and shop.doc(name)["po_no"] == "new"
+
+
+def test_what_comes_back_is_not_deleted(shop_for) -> None:
+    """Also where a refusal of deletions was released only then."""
+    shop = shop_for(top='deleted = { remote = "propagate" }\nmax_delete = 10\n')
+    ids = pairs(shop)
+    gone = {id_: shop.api.shop.orders.pop(id_) for id_ in ids[:5]}
+    assert "max_delete" in error_of(shop.run(wish={"full": True}))
+    shop.api.shop.orders.update(gone)
+    shop.run(wish={"release": True})
+    assert shop.sandbox.count("Sales Order") == 25 and shop.links.counts() == {"linked": 25}
+
+
+def test_a_record_of_ours_that_is_listed_beside_its_document_is_not_made_again(shop) -> None:
+    """Both sides' lists show one half each, and the state knows neither."""
+    name = shop.order()
+    shop.placed(order_id=name, customer="Acme", items=[{"sku": "A", "qty": 1, "rate": 5}])
+    shop.run()
+    assert len(shop.api.orders) == 1 and shop.link(name).status == Status.LINKED
+
+
+def test_a_stamp_of_the_future_stops_no_cursor(shop) -> None:
+    """What changes afterwards has a stamp before it."""
+    id_ = shop.placed()
+    shop.api.orders[id_]["updated_at"] = "2099-01-01T00:00:00.000000Z"
+    shop.run()
+    later = shop.placed()
+    shop.run()
+    assert shop.by_id(later)
+
+
+def test_since_moves_no_cursor_past_what_it_left_out(shop) -> None:
+    """A person who looks at today only loses nothing of yesterday."""
+    shop.placed()
+    shop.run()
+    late = shop.placed()
+    shop.run(wish={"since": (shop.daemon.clock.now() + timedelta(minutes=50)).isoformat()})
+    shop.run()
+    assert shop.by_id(late)
+
+
+def test_a_decision_is_about_the_values_that_were_seen(shop) -> None:
+    """What came after it is asked about again."""
+    name = shop.order()
+    shop.run()
+    id_ = shop.doc(name)["custom_external_id"]
+    shop.edit(name, po_no="ours")
+    shop.api.edit(id_, note="theirs")
+    shop.run()
+    link = shop.link(name)
+    link.detail["keep"], link.todo = "site", PULL | PUSH
+    shop.links.save([link])
+    shop.api.edit(id_, note="later")
+    shop.run()
+    assert shop.api.orders[id_]["note"] == "later" and shop.link(name).status == Status.CONFLICT
+
+
+def test_what_an_answer_brings_is_told_and_not_agreed_upon(shop) -> None:
+    """The other side changed something of its own meanwhile."""
+    name = shop.order()
+    shop.run()
+    id_ = shop.doc(name)["custom_external_id"]
+    change = type(shop.api.shop).change
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(shop.api.shop), "change", lambda one, id, made: change(one, id, {**made, "status": "seen"}))
+        shop.edit(name, po_no="x")
+        shop.run()
+    shop.run()
+    assert shop.doc(name)["custom_external_status"] == "seen" and shop.api.orders[id_]["note"] == "x"
+
+
+def test_a_refused_create_may_be_tried_again(shop_for) -> None:
+    """An answer came, so that nobody needs to look."""
+    shop = shop_for(record=RECORD)
+    shop.api.faults.add(Fault("status", method="POST", path="/orders", code=422, html=False, times=1))
+    name = shop.order()
+    shop.run("push")
+    link = shop.link(name)
+    assert link.status == Status.FAILED
+    link.due = shop.daemon.clock.now()
+    shop.links.save([link])
+    shop.run("push")
+    assert len(shop.api.orders) == 1 and shop.link(name).status == Status.LINKED
