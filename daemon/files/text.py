@@ -135,6 +135,7 @@ _WORD = rb"[0-9A-Za-z@\[\\\]^_`{|}~'\x80-\xff]"
 """Bytes of which words are, in whatever encoding: the second of two is no sign that divides cells."""
 _FOREIGN = re.compile(rb"%b*[\x80-\xff]%b*" % (_WORD, _WORD))
 _BEGUN = re.compile(rb"%b{1,512}\Z" % _WORD)
+_NUMBER = re.compile(rb"[0-9]+")
 _LONGEST = 120
 """Bytes of a word that are judged."""
 _NAMED = 4
@@ -153,9 +154,9 @@ def _proved(path: str, line: int, stream: io.BufferedReader) -> tuple[str, str]:
 
 
 def _evidence(stream: io.BufferedReader) -> tuple[list[bytes], set[str]]:
-    """Words with bytes beyond ASCII: the first `WORDS` different ones and any more that bring a new byte; encodings in
-    which all of the text can be decoded."""
-    words: dict[bytes, None] = {}
+    """Words with bytes beyond ASCII: the first `WORDS` that differ in more than numbers, and any more that bring a new
+    byte; encodings in which all of the text can be decoded."""
+    words: dict[bytes, bytes] = {}
     seen = bytearray(range(128))
     more = {encoding: codecs.getincrementaldecoder(encoding)() for encoding in MORE_BYTES}
     begun = b""
@@ -171,15 +172,17 @@ def _evidence(stream: io.BufferedReader) -> tuple[list[bytes], set[str]]:
         _gather(chunk[: len(chunk) - len(begun)], words, seen)
     _gather(begun, words, seen)
     beyond = bytes(seen[128:])
-    return list(words), {encoding for encoding in ONE_BYTE if _decodes(beyond, encoding)} | more.keys()
+    return list(words.values()), {encoding for encoding in ONE_BYTE if _decodes(beyond, encoding)} | more.keys()
 
 
-def _gather(chunk: bytes, words: dict[bytes, None], seen: bytearray) -> None:
+def _gather(chunk: bytes, words: dict[bytes, bytes], seen: bytearray) -> None:
     for match in _FOREIGN.finditer(chunk):
         word = match[0]
         new = word.translate(None, seen)
         if new or len(words) < WORDS:
-            words.update(dict.fromkeys(word[start : start + _LONGEST] for start in range(0, len(word), _LONGEST)))
+            for start in range(0, len(word), _LONGEST):
+                part = word[start : start + _LONGEST]
+                words.setdefault(_NUMBER.sub(b"0", part), part)
             seen += bytes(set(new))
 
 

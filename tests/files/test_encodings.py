@@ -153,6 +153,13 @@ def test_what_shows_late_in_a_file_counts(tmp_path):
         survey(path)
 
 
+def test_numbers_make_no_new_words(tmp_path):
+    """A thousand words that differ in their numbers alone are one word, and outweigh no other."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"a\n" + "".join(f"Öl{n}\n" for n in range(3_000)).encode("cp1252") + "Müller\n".encode("cp1252"))
+    assert survey(path).encoding == "cp1252"
+
+
 def test_a_survey_says_how_the_file_was_read(tmp_path):
     """For the report: format, encoding, what proves it, what divides the cells."""
     (tmp_path / "a.csv").write_bytes("a;b\nMüller;Köln\n".encode("cp1252"))
