@@ -88,7 +88,8 @@ def of_report(found: Mapping[str, Any]) -> Group:
         about = "" if part.get("exact", True) else "≤ "
         done = counts.get("done", 0) + planned
         gone = done + failed + counts.get("uncertain", 0)
-        kept = max(0, part["total"] - gone) if "total" in part and "whole" not in part else counts.get("kept", 0)
+        unfinished = "whole" in part and part["error"]
+        kept = max(0, part["total"] - gone) if "total" in part and not unfinished else counts.get("kept", 0)
         how = "dry run" if planned and not found["dry_run"] else str(part["facts"].get("strategy", ""))
         table.add_row(
             part["part"], _number(part.get("total")), about + _number(part.get("found")), _number(done), _number(kept),
@@ -138,7 +139,7 @@ def _below(part: Mapping[str, Any], of_run: Mapping[str, str] | None) -> Iterabl
     for sample in bad[:SHOWN]:
         who = f" ({sample['who']})" if sample.get("who") else ""
         yield Text.assemble((f"{name} {sample['name']}: ", "bold"), (sample["reason"], "red"), who)
-    if "whole" in part and (left := part["total"] - sum(part["whole"].values())) > 0:
+    if "whole" in part and part["error"] and (left := part["total"] - sum(part["whole"].values())) > 0:
         yield Text.assemble((f"{name}: ", "bold"), f"{left:,} rows are not dealt with yet")
     more = sum(part["counts"].get(key, 0) for key in ("failed", "refused", "uncertain")) - len(bad[:SHOWN])
     if bad and more > 0:

@@ -399,6 +399,8 @@ class FilePart(Part):
 
     def _tell_whole(self) -> None:
         """The rows of the file over all attempts, and where the reasons of those are that this run does not tell."""
+        if self._run.dry_run or not self._worked:
+            return
         counts = Counter(self._head["counts"])
         drafts = counts["not submitted"]
         whole = Counter({Result.DONE.value: -drafts, Result.FAILED.value: drafts})
@@ -420,8 +422,7 @@ class FilePart(Part):
         try:
             if self._results:
                 self._results.close()
-            if self._worked and not self._run.dry_run:
-                self._tell_whole()
+            self._tell_whole()
             beside = self._path
             finished = self._head.get("status") == "done"
             claimed = self._inbox and not self._run.dry_run and self._path.parent.name == WORKING

@@ -304,7 +304,7 @@ class RequestPart(FilePart):
 
     def _outcome(self, fate: Fate) -> Outcome:
         if self._run.dry_run:
-            self._rehearsed[fate.result] = self._rehearsed.get(fate.result, 0) + 1
+            self._rehearsed[fate.result] = self._rehearsed.get(fate.result, 0) + len(fate.draft.lines)
             if fate.result == "failed" and len(self._errors) < TOLD:
                 self._errors.append(_line(fate.reason))
         return super()._outcome(fate)
@@ -340,6 +340,7 @@ class RequestPart(FilePart):
         try:
             if self._results:
                 self._results.close()  # its last rows are read below
+            self._tell_whole()
             if self._taken and self._over:
                 self._conclude()
             elif self._run.dry_run and self._entry and not self._taken:

@@ -605,10 +605,11 @@ def test_the_same_content_is_the_same_gzipped_or_not(site, sandbox, tmp_path):
 
 
 def test_rows_that_hold_nothing_of_use_are_told(site, sandbox, tmp_path):
-    """They are part of no document, and a row that was meant for one is missed."""
+    """A row that was meant for a document is missed; it counts with the one above it, where success.csv has it."""
     rows = [("A", "a", "Products", ""), ("", "", "", "lost"), ("C", "c", "Products", "")]
     report = load(site, write(tmp_path / "i.csv", (*ITEM, "remark"), rows), ignore_unknown=True)
     assert report["counts"] == {"done": 3} and "1 rows hold nothing" in " ".join(report["parts"][0]["notes"])
+    assert "3 3 3 0 0 0 done" in shown(report)
 
 
 def test_days_of_a_workbook_are_read_where_that_is_stated(site, sandbox, tmp_path):
