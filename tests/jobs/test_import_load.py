@@ -79,7 +79,7 @@ def test_an_error_of_one_batch_loses_no_answer_of_the_others(code, site, sandbox
 
 def test_rows_that_were_created_before_a_file_changed_are_told(site, sandbox, tmp_path):
     """Each of them in the result file, and the message says what to do with the rest."""
-    path = todos(tmp_path, 1500)
+    path = todos(tmp_path, 5000)  # more than is under way at once, so that some is read after the change
     writer = path.open("a")
 
     def append(method, url):
