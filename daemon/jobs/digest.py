@@ -38,7 +38,7 @@ from daemon.core.periods import Period, Span
 from daemon.core.plan import Action, Outcome, Result
 from daemon.core.settings import Conditions, FilePath, JobSettings, PositiveDuration
 from daemon.errors import OutputError, SiteError, TemplateProblem, Transient
-from daemon.jobs._figures import (
+from daemon.jobs._digest.figures import (
     Figures,
     Label,
     ListSettings,

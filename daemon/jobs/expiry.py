@@ -35,11 +35,11 @@ from daemon.core.settings import FilePath, JobSettings
 from daemon.core.thresholds import said
 from daemon.errors import Invalid, NotFound, ServerBug, UsageError
 from daemon.jobs import _bell
-from daemon.jobs._find import Finder, NoticeAction, RuleSettings
-from daemon.jobs._ledger import PROVISION, Ledger, Notice, Subject
+from daemon.jobs._expiry.find import Finder, NoticeAction, RuleSettings
+from daemon.jobs._expiry.ledger import PROVISION, Ledger, Notice, Subject
+from daemon.jobs._expiry.tell import LeftPart, Office, TellPart
 from daemon.jobs._people import FIELDS as USER_FIELDS
 from daemon.jobs._people import People
-from daemon.jobs._tell import LeftPart, Office, TellPart
 
 PAGE = 200
 """Documents read and decided together."""

@@ -9,7 +9,7 @@
 
 Each file that is dropped into the inbox is claimed, imported and put into done/ or failed/, with what became of its
 rows beside it. `file` instead of `inbox` names one file, imported whenever its content is new. `requests = true`
-instead of both takes what people ask for on the site itself: daemon.jobs._requests.
+instead of both takes what people ask for on the site itself: daemon.jobs._import.requests.
 
 Rows are sent in batches by `insert_many`. Before a batch is sent it is written down with what the site then had; after
 a lost reply, a stop or a kill its rows are looked up by key before anything is sent again. Rows without a key whose
@@ -25,10 +25,10 @@ from collections.abc import Iterable
 
 from daemon.core.kind import DialectPort, Need, Part, Provision, Run, SitePort
 from daemon.files.inbox import Inbox
-from daemon.jobs import _requests
-from daemon.jobs._file import KEY_FIELD, FilePart
-from daemon.jobs._form import PROVISION, REQUESTS
-from daemon.jobs._settings import Settings
+from daemon.jobs._import import requests
+from daemon.jobs._import.file import KEY_FIELD, FilePart
+from daemon.jobs._import.form import PROVISION, REQUESTS
+from daemon.jobs._import.settings import Settings
 
 __all__ = ["Settings", "needs", "parts", "provisions"]
 
@@ -66,7 +66,7 @@ def _key_field(doctype: str) -> Provision:
 def parts(run: Run, settings: Settings) -> Iterable[Part]:
     """One part for each file, or for each request."""
     if settings.requests:
-        yield from _requests.parts(run, settings)
+        yield from requests.parts(run, settings)
     elif settings.file is not None:
         yield FilePart(run, settings, settings.file, None)
     elif settings.inbox is not None:

@@ -17,9 +17,9 @@
     site = "customer"
     remote = "customer"
 
-What lists show to have changed is written down as links first (daemon.jobs._gather), so that a cursor moves over
-nothing that could be lost; then pair after pair is settled (daemon.jobs._settle): both sides are compared with what
-they held when they last agreed, and each is told what the other changed. Deletions come last, after they were counted.
+What lists show to have changed is written down as links first (daemon.jobs._sync.gather), so that a cursor moves over
+nothing that could be lost; then pair after pair is settled (daemon.jobs._sync.settle): both sides are compared with
+what they held when they last agreed, and each is told what the other changed. Deletions come last, once counted.
 
 Reads: lists, documents and records that changed. Writes: documents with their `modified`, records with their ETag where
 there is one, the fields for the external id, the pending flag and the stamp. Never: a twin twice, a change that nobody
@@ -44,8 +44,8 @@ from daemon.core.plan import Action, Census, Guard, Outcome
 from daemon.core.reconcile import Policy, Side
 from daemon.core.settings import Conditions, Duration, FieldName, JobSettings, Model, PositiveDuration
 from daemon.errors import AlreadyRunning, SyncStopped, UsageError
-from daemon.jobs._gather import Gatherer
-from daemon.jobs._settle import Settler
+from daemon.jobs._sync.gather import Gatherer
+from daemon.jobs._sync.settle import Settler
 
 DIRECTIONS = ("pull", "push")
 """Each may have a schedule of its own: schedule = { pull = "…", push = "…" }."""

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from daemon.core.plan import Tally
-from daemon.jobs._figures import ListSettings, MetricSettings, Reader, TableSettings
+from daemon.jobs._digest.figures import ListSettings, MetricSettings, Reader, TableSettings
 from daemon.site.dialect import Dialect
 
 from .conftest import CLERK, MANAGER

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon import cli
-from daemon.jobs import _tell
+from daemon.jobs._expiry import tell
 from daemon.rendering.process import Renderer
 
 ZONE = ZoneInfo("America/New_York")
@@ -338,7 +338,7 @@ def test_what_the_site_lacks_fails_that_rule_alone(world, monkeypatch, capsys):
 
 def test_a_template_that_fails_stops_no_notice(world, monkeypatch):
     """A syntax error, a loop without end, an unknown name: the shipped one is used, and the report says why."""
-    monkeypatch.setattr(_tell, "Renderer", partial(Renderer, seconds=0.3))
+    monkeypatch.setattr(tell, "Renderer", partial(Renderer, seconds=0.3))
     (world.folder / "mine").mkdir()
     for number, text in enumerate(
         ["{% if %}", "{{ nothing }}", "{% for x in range(99999) %}" * 4 + "{% endfor %}" * 4]

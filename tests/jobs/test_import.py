@@ -21,7 +21,7 @@ from rich.console import Console
 from daemon import tables
 from daemon.config import one_job
 from daemon.files.inbox import held
-from daemon.jobs._load import ROUNDS
+from daemon.jobs._import.load import ROUNDS
 from daemon.runner import Order
 from daemon.sandbox import Fault, Sandbox
 from daemon.site.client import Site

@@ -21,7 +21,7 @@ from daemon.core.rows import Assembler, Draft
 from daemon.core.values import Reading, Share
 from daemon.files.cells import CellError
 from daemon.files.results import defused, plain
-from daemon.jobs._results import Readings, _said, written
+from daemon.jobs._import.results import Readings, _said, written
 from daemon.sandbox import Sandbox
 from tests.conftest import Daemon
 from tests.jobs.test_import import IDLE, load, read, write

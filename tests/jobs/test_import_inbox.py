@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from daemon.files.inbox import Inbox
-from daemon.jobs._results import Results
+from daemon.jobs._import.results import Results
 from daemon.sandbox import Fault
 from tests.conftest import Daemon
 from tests.jobs.test_import import INBOX, ITEM, items, read, write

@@ -19,7 +19,7 @@ import pytest
 
 from daemon.config import load
 from daemon.errors import ConfigError
-from daemon.jobs._form import PROVISION
+from daemon.jobs._import.form import PROVISION
 from daemon.sandbox import Fault, Sandbox
 from daemon.site.client import Site
 from tests.conftest import Daemon

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from daemon.core.letter import Letter
-from daemon.jobs._figures import Figure, Figures, Listing, ListSettings, Table, TableSettings, shown
+from daemon.jobs._digest.figures import Figure, Figures, Listing, ListSettings, Table, TableSettings, shown
 from daemon.rendering.process import Renderer
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -9,7 +9,7 @@ from typing import Any
 
 from daemon.core.rows import key_digest
 from daemon.errors import NotFound, NotPermitted
-from daemon.jobs._batch import Target, Work
+from daemon.jobs._import.batch import Target, Work
 
 HIDDEN = frozenset({"Administrator", "Guest"})
 """Users that a list shows to nobody else (core/doctype/user/user.py:get_permission_query_conditions)."""

@@ -11,8 +11,8 @@ from daemon.core.letter import Letter, subject_of
 from daemon.core.plan import Tally
 from daemon.errors import Invalid, OutcomeUnknown, SiteError, Transient
 from daemon.jobs._bell import NOTIFICATION, address, bell, may_ring, rung
-from daemon.jobs._form import COUNTED, REQUESTS
-from daemon.jobs._request import Request
+from daemon.jobs._import.form import COUNTED, REQUESTS
+from daemon.jobs._import.request import Request
 
 FIRST = 10
 """Errors that are told."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from daemon.core.kind import JournalPort, SitePort
 from daemon.errors import NotFound, OutcomeUnknown, StaleDocument
-from daemon.jobs._form import QUEUED, REQUESTS, RUNNING
-from daemon.jobs._load import ROUNDS
+from daemon.jobs._import.form import QUEUED, REQUESTS, RUNNING
+from daemon.jobs._import.load import ROUNDS
 
 AT_WORK = " (at work)"
 

@@ -19,7 +19,7 @@ from daemon.core.plan import Action
 from daemon.core.settings import Conditions, Duration, FieldName, Model, did_you_mean
 from daemon.core.thresholds import Verdict, day_of, judge, window
 from daemon.errors import Invalid
-from daemon.jobs._ledger import Ledger, Notice, Subject, Told
+from daemon.jobs._expiry.ledger import Ledger, Notice, Subject, Told
 from daemon.jobs._people import Absent, People, Person, names_in, stranger
 
 FARTHEST = 3650

@@ -8,7 +8,7 @@ from typing import Any
 
 from daemon.core.rows import Draft, difference, key_digest
 from daemon.errors import NotFrappe
-from daemon.jobs._batch import Fate, Target, Work
+from daemon.jobs._import.batch import Fate, Target, Work
 
 KEYS = frozenset({"Data", "Link", "Dynamic Link", "Select", "Int", "Long Int", "Date", "Datetime", "Barcode", "Phone",
                   "Read Only"})  # fmt: skip

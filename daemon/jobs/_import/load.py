@@ -33,9 +33,9 @@ from daemon.errors import (
     StateError,
     UsageError,
 )
-from daemon.jobs._batch import Batch, Fate, Target, Wish, Work
-from daemon.jobs._checks import Checks
-from daemon.jobs._known import Finder
+from daemon.jobs._import.batch import Batch, Fate, Target, Wish, Work
+from daemon.jobs._import.checks import Checks
+from daemon.jobs._import.known import Finder
 
 SETTLES = 130.0
 """Seconds after which a request whose reply was lost is over: the site's server ends it at 120 (gunicorn `-t`)."""

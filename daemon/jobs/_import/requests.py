@@ -51,12 +51,12 @@ from daemon.errors import (
 )
 from daemon.files.inbox import RESULTS
 from daemon.files.results import delimiter_of_ours
-from daemon.jobs._batch import Batch, Fate
-from daemon.jobs._file import FilePart
-from daemon.jobs._form import COUNTED, QUEUED, REQUESTS
-from daemon.jobs._request import AT_WORK, Request
-from daemon.jobs._requester import Telling
-from daemon.jobs._settings import Settings
+from daemon.jobs._import.batch import Batch, Fate
+from daemon.jobs._import.file import FilePart
+from daemon.jobs._import.form import COUNTED, QUEUED, REQUESTS
+from daemon.jobs._import.request import AT_WORK, Request
+from daemon.jobs._import.requester import Telling
+from daemon.jobs._import.settings import Settings
 
 OWNER = "import requests"
 """Owner of what is written down of requests under way, each under its name."""

@@ -16,9 +16,9 @@ from daemon.errors import FileProblem
 from daemon.files.cells import CellError, Row
 from daemon.files.results import plain
 from daemon.files.table import Table
-from daemon.jobs._batch import Key
-from daemon.jobs._results import ERROR, READING, Readings
-from daemon.jobs._settings import Settings
+from daemon.jobs._import.batch import Key
+from daemon.jobs._import.results import ERROR, READING, Readings
+from daemon.jobs._import.settings import Settings
 
 SAMPLE = 1000
 """Rows that are looked at for how dates and numbers are written."""

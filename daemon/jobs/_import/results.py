@@ -18,8 +18,8 @@ from daemon.core.values import Reading, Share, ValueProblem, is_blank
 from daemon.files.cells import Cell, CellError
 from daemon.files.results import DELIMITERS, ResultFile, as_text, set_aside
 from daemon.files.table import Table
-from daemon.jobs._batch import Fate
-from daemon.jobs._settings import Settings
+from daemon.jobs._import.batch import Fate
+from daemon.jobs._import.settings import Settings
 
 At = tuple[int, int]
 """(position behind the last row that counts, inode)."""

@@ -1,7 +1,7 @@
 """One file at work: claimed, surveyed, its rows made into drafts, these into batches, and what became of them written.
 
-Rows are sent in batches by `insert_many` (daemon.jobs._load). Which of them are dealt with, and how far the result
-files are, stands in the journal under the digest of the file's content.
+Rows are sent in batches by `insert_many` (daemon.jobs._import.load). Which of them are dealt with, and how far the
+result files are, stands in the journal under the digest of the file's content.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from daemon.errors import DaemonError, FileProblem, Invalid, NotConfigured, NotF
 from daemon.files.inbox import WORKING, Gone, Inbox, held, printable, write_beside
 from daemon.files.results import delimiter_of_ours
 from daemon.files.table import Survey, Table, open_table, survey
-from daemon.jobs._batch import Batch, Fate, Key, Target, Wish
-from daemon.jobs._known import KEYS
-from daemon.jobs._load import Loader
-from daemon.jobs._results import ERROR, OURS, TOLD, Results
-from daemon.jobs._rows import HEAVY, Reader, weight
-from daemon.jobs._settings import Settings
+from daemon.jobs._import.batch import Batch, Fate, Key, Target, Wish
+from daemon.jobs._import.known import KEYS
+from daemon.jobs._import.load import Loader
+from daemon.jobs._import.results import ERROR, OURS, TOLD, Results
+from daemon.jobs._import.rows import HEAVY, Reader, weight
+from daemon.jobs._import.settings import Settings
 
 KEY_FIELD = "custom_daemon_import_key"
 """A hidden unique field that `setup` can give to DocTypes that have no key of their own."""

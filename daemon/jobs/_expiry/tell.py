@@ -31,7 +31,7 @@ from daemon.errors import (
     TemplateProblem,
 )
 from daemon.jobs import _bell
-from daemon.jobs._ledger import Group, Ledger, Notice
+from daemon.jobs._expiry.ledger import Group, Ledger, Notice
 from daemon.jobs._people import Person
 from daemon.jobs._post import SETTLES, Fate, Post, look_for, prune
 from daemon.rendering.process import Rendered, Renderer
