@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from daemon import cli_sync
 from daemon.errors import DaemonError, Exit
+from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, on_signal, opened, run_once, show
 
 if TYPE_CHECKING:
     from daemon.app import App
@@ -27,22 +28,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="Else $FRAPPE_DAEMON_CONFIG, ./config.toml, /etc/frappe-daemon/config.toml."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of a table.")]
-RowsOption = Annotated[
-    Path | None,
-    typer.Option("--rows", help="Write every row with what becomes of it and why, as JSON Lines, to this file."),
-]
-FormatOption = Annotated[
-    Literal["auto", "console", "json"] | None,
-    typer.Option(
-        "--log-format", help="How the log on standard error looks; auto: for people at a terminal, else JSON."
-    ),
-]
+cli.add_typer(cli_sync.commands)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -69,8 +55,8 @@ def run(config: ConfigOption = None, log_format: FormatOption = None) -> None:
 
     from daemon.service import Service
 
-    with _app(config, log_format) as app:
-        stop = _on_signal(app)
+    with opened(config, log_format) as app:
+        stop = on_signal(app)
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         if not Service(app).run():
@@ -87,52 +73,7 @@ def once(
     log_format: FormatOption = None,
 ) -> None:
     """Run one job now, and report."""
-    _run_once(job, config, dry_run, rows, as_json, log_format)
-
-
-def _run_once(
-    job: str | Job | Callable[[App], Job],
-    config: Path | None,
-    dry_run: bool,
-    rows: Path | None,
-    as_json: bool,
-    log_format: Any,
-    wish: Mapping[str, Any] | None = None,
-) -> None:
-    """One run by hand, of a job of the configuration or of one that the command line describes, and its report."""
-    from daemon.runner import Order
-
-    people = not as_json and bool(sys.stderr) and sys.stderr.isatty() and log_format in (None, "auto")
-    # The table says what the log would say; at a terminal only what goes wrong on the way is worth a line beside it.
-    with (
-        _app(config, log_format, level="warning" if people else None, jobs=isinstance(job, str)) as app,
-        _stopping(app),
-        _rows_file(rows, app.redact) as explain,
-    ):
-        wanted = app.job(job) if isinstance(job, str) else job(app) if callable(job) else job
-        with _bar() if people else nullcontext() as watch:
-            order = Order(
-                wanted, app.new_run_id(), "by hand", dry_run=dry_run, explain=explain, watch=watch, wish=wish or {}
-            )
-            found = app.runner.run(order)
-        app.prune()
-        if dry_run:
-            found |= {"problems": _foreseen(app, wanted)}
-    _show(found, as_json, "of_report")
-    raise typer.Exit(found["exit_code"] or int(bool(found.get("problems"))))
-
-
-def _foreseen(app: App, job: Job) -> list[dict[str, Any]]:
-    """What `check` says against the job: a dry run reads, and so does not meet what only writing is refused."""
-    from daemon import check as checks
-    from daemon.app import IMPATIENT
-
-    try:
-        with app.site(IMPATIENT) as site:
-            found = list(checks.of_site(site, [job]))
-    except DaemonError:
-        return []  # the run itself has said so
-    return [app.redact(f.as_json()) for f in found if f.subject == job.name and f.level == checks.PROBLEM]
+    run_once(job, config, dry_run, rows, as_json, log_format)
 
 
 @cli.command(name="import")
@@ -195,7 +136,7 @@ def import_(
         "again": again, "timeout": "30d",
     }  # fmt: skip
     job = one_job(f"import {doctype}", "import", settings)
-    _run_once(job, config, dry_run, rows, as_json, log_format)
+    run_once(job, config, dry_run, rows, as_json, log_format)
 
 
 def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
@@ -229,12 +170,12 @@ def digest(
 
     if bool(preview) == bool(send_to) or (send_to and for_user):
         raise UsageError("say --preview FILE [--for USER], or --send-to USER; `once` sends the digest to its readers")
-    with _app(config, log_format) as app:
+    with opened(config, log_format) as app:
         found = app.job(job)
     if not isinstance(found.settings, Settings):
         raise UsageError(f"{job} is a job of the kind {found.settings.kind}, not a digest")
     settings = found.settings.wishing(Wish(preview and preview.absolute(), for_user, send_to))
-    _run_once(replace(found, settings=settings), config, preview is not None, None, as_json, log_format)
+    run_once(replace(found, settings=settings), config, preview is not None, None, as_json, log_format)
 
 
 @cli.command()
@@ -250,14 +191,14 @@ def explain(
     from daemon.app import IMPATIENT
     from daemon.errors import UsageError
 
-    with _app(config, None, level="warning") as app:
+    with opened(config, None, level="warning") as app:
         found = app.job(job)
         answer = getattr(found.kind, "explain", None)
         if answer is None:
             raise UsageError(f"{job} is a job of the kind {found.settings.kind}, which has nothing to explain")
         with app.inquiry(found, IMPATIENT) as inquiry:
             rows = app.redact(answer(inquiry, found.settings, words))
-    _show(rows, as_json, "of_answers")
+    show(rows, as_json, "of_answers")
 
 
 @cli.command()
@@ -269,12 +210,12 @@ def check(
     """Look whether everything is there that the jobs need, and say who must do what."""
     from daemon import check as checks
 
-    loaded = _load(config)
+    loaded = load(config)
     findings = list(checks.of_config(loaded))
     code: int = Exit.DONE if offline else _check_site(loaded, findings)
     if code == Exit.DONE and any(found.level == checks.PROBLEM for found in findings):
         code = Exit.SOME_FAILED
-    _show(checks.as_json(findings), as_json, "of_findings")
+    show(checks.as_json(findings), as_json, "of_findings")
     raise typer.Exit(code)
 
 
@@ -307,14 +248,14 @@ def setup(
     from daemon.app import IMPATIENT
     from daemon.site import provision
 
-    with _app(config, None, level="warning") as app:
+    with opened(config, None, level="warning") as app:
         with app.site(IMPATIENT) as site:
             wanted = [job for job in app.config.jobs.values() if job.settings.enabled]
             steps = list(provision.to_remove(site) if remove else _provisions(site, wanted))
             if apply:
                 steps = list(provision.apply(site, steps))
         found = app.redact([step.as_json() for step in steps])
-    _show(found, as_json, "of_steps", apply)
+    show(found, as_json, "of_steps", apply)
     raise typer.Exit(Exit.SOME_FAILED if any(step.state == "refused" for step in steps) else Exit.DONE)
 
 
@@ -340,10 +281,10 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the jobs with their schedules, next five runs and last results."""
     from daemon.app import IMPATIENT
 
-    with _app(config, None, secrets=False) as app:
+    with opened(config, None, secrets=False) as app:
         zone, last, now = app.remembered_zone(), app.state.last_runs(), app.clock.now()
         if zone is None:
-            with _app(config, None) as online:
+            with opened(config, None) as online:
                 zone = online.zone(IMPATIENT)
         listed = []
         for job in app.config.jobs.values():
@@ -364,7 +305,7 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                     "looked": last[job.name].started.isoformat() if job.name in last else None,
                 }
             )
-    _show(listed, as_json, "of_jobs", zone)
+    show(listed, as_json, "of_jobs", zone)
 
 
 @cli.command()
@@ -375,11 +316,11 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """List past runs, the newest first."""
-    with _app(config, None, secrets=False) as app:
+    with opened(config, None, secrets=False) as app:
         if job is not None and not (job.isprintable() and app.state.last_run(job)):
             app.job(job)
         runs = app.state.runs(job, limit=limit)
-    _show([_run_row(run) | ({"report": run.report} if as_json else {}) for run in runs], as_json, "of_history")
+    show([_run_row(run) | ({"report": run.report} if as_json else {}) for run in runs], as_json, "of_history")
 
 
 @cli.command()
@@ -430,118 +371,7 @@ def demo(
     if not as_json:
         typer.echo(f"A sandbox plays Frappe {version} with a year of data; the shipped config.toml works on it.\n")
     found = list(reports(version))
-    _show(found, as_json, "of_report", each=True)
-
-
-def _load(config: Path | None, *, secrets: bool = True, jobs: bool = True) -> Config:
-    from daemon.config import find, load
-
-    return load(find(config), secrets=secrets, jobs=jobs)
-
-
-@contextmanager
-def _app(
-    config: Path | None, log_format: Any, *, secrets: bool = True, level: str | None = None, jobs: bool = True
-) -> Iterator[App]:
-    """`level`: unless the configuration wants more or less of the log than usual. `jobs`: it must have some."""
-    from daemon.app import App
-
-    loaded = _load(config, secrets=secrets, jobs=jobs)
-    app = App(loaded, log_format=log_format, log_level=level if loaded.log.level == "info" else None)
-    try:
-        yield app
-    except DaemonError as error:
-        error.args = (app.redact(str(error)),)  # a site may send back what it was sent
-        raise
-    finally:
-        app.close()
-
-
-@contextmanager
-def _stopping(app: App) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run at its next step; a second one ends the process."""
-    import signal
-
-    before = {number: signal.signal(number, _on_signal(app)) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _on_signal(app: App) -> Callable[[int, Any], None]:
-    """The first signal asks for a stop, one that comes later than a second after it ends the process: timeout(1) and
-    terminals send the same signal to a process and to its group."""
-    asked: list[float] = []
-
-    def stop(_number: int, _frame: Any) -> None:
-        asked.append(app.clock.monotonic())
-        app.stop.set()
-        if asked[-1] - asked[0] > 1:
-            raise KeyboardInterrupt
-        if len(asked) == 1 and sys.stderr and sys.stderr.isatty():
-            with suppress(OSError):
-                typer.echo("stopping at the next step; again to end at once", err=True)
-
-    return stop
-
-
-@contextmanager
-def _rows_file(path: Path | None, redact: Any) -> Iterator[Any]:
-    """A function that writes an outcome to `path`, or None where no file is wanted. Raises OutputError."""
-    from daemon.errors import OutputError, UsageError
-
-    if path is None:
-        yield None
-        return
-    try:
-        file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
-
-    def write(outcome: Any) -> None:
-        action = outcome.action
-        which = {"name": action.name} if action.count == 1 else {"rows": outcome.documents, "which": action.name}
-        row = {"doctype": action.doctype, **which, "result": outcome.result.value}
-        line = json.dumps(redact(row | {"why": outcome.reason or action.why}), ensure_ascii=False)
-        try:
-            file.write(line + "\n")
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
-
-    try:
-        yield write
-    finally:
-        with suppress(OSError):  # each line was written at once, and told where it could not be
-            file.close()
-
-
-@contextmanager
-def _bar() -> Iterator[Any]:
-    """A function that shows on standard error how far a run is; nothing until it is first called."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-               TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        tasks: dict[str, Any] = {}
-
-        def watch(part: str, done: int, total: int) -> None:
-            if part not in tasks:
-                tasks[part] = progress.add_task(part, total=total, rate="", completed=done)
-            task = progress.tasks[tasks[part]]
-            progress.update(tasks[part], completed=done, rate=f"{task.speed:,.0f}/s" if task.speed else "")
-
-        yield watch
+    show(found, as_json, "of_report", each=True)
 
 
 def _telling(app: App, last: Any) -> Any:
@@ -569,29 +399,6 @@ def _run_row(run: Any) -> dict[str, Any]:
         "refused": [part["refused"] for part in report.get("parts", ()) if part["refused"]],
         "failed": [f"{part['part']}: {part['error']['message']}" for part in report.get("parts", ()) if part["error"]],
     }
-
-
-def _show(found: Any, as_json: bool, table: str, *more: Any, each: bool = False) -> None:
-    try:
-        if as_json:
-            typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
-        else:
-            from daemon import tables
-
-            console = tables.console()
-            for item in found if each else [found]:
-                tables.show(console, getattr(tables, table)(item, *more))
-        if sys.stdout:
-            sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails again
-        if not isinstance(error, BrokenPipeError):  # whoever reads a pipe may close it, as head(1) does
-            from daemon.errors import OutputError
-
-            raise OutputError(f"standard output cannot be written: {error.strerror}") from None
-
-
-from daemon import cli_sync  # noqa: E402, F401 (its commands)
 
 
 def main(arguments: Iterable[str] | None = None) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from daemon.cli import ConfigOption, FormatOption, JsonOption, RowsOption, _app, _run_once, _show, cli
 from daemon.errors import UsageError
+from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, opened, run_once, show
 
 if TYPE_CHECKING:
     from daemon.app import App
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from daemon.core.links import Link
     from daemon.state.links import Links
 
+commands = typer.Typer()
+
 JobArgument = Annotated[str, typer.Argument(help="A sync's section in the configuration.")]
 
 
-@cli.command()
+@commands.command()
 def sync(
     job: JobArgument,
     config: ConfigOption = None,
@@ -38,7 +40,7 @@ def sync(
     """Run a sync now, in both directions, and report."""
     wish: dict[str, Any] = {"full": full, "resync": resync, "release": release, "since": _moment(since)}
     wanted = {key: value for key, value in wish.items() if value}
-    _run_once(lambda app: _of(app, job), config, dry_run, rows, as_json, log_format, wanted)
+    run_once(lambda app: _of(app, job), config, dry_run, rows, as_json, log_format, wanted)
 
 
 def _moment(text: str | None) -> str | None:
@@ -69,7 +71,7 @@ def _links(app: App, section: str) -> Links:
     return Links(app.state, f"sync {_of(app, section).section}")
 
 
-@cli.command()
+@commands.command()
 def conflicts(
     job: Annotated[str | None, typer.Argument(help="A sync's section; else all of them.")] = None,
     name: Annotated[str | None, typer.Argument(help="The name of a document, or the id of a record.")] = None,
@@ -82,15 +84,15 @@ def conflicts(
     """List the pairs that wait for a person, or decide one of them."""
     from daemon.core.links import FOR_A_PERSON, PULL, PUSH, Status
 
-    with _app(config, None, secrets=False, level="warning") as app:
+    with opened(config, None, secrets=False, level="warning") as app:
         sections = [job] if job else sorted({j.section for j in app.config.jobs.values() if j.settings.kind == "sync"})
-        found = [(s, link) for s in sections for page in _links(app, s).in_status(*FOR_A_PERSON) for link in page]
-        if name is not None:
-            found = [(section, link) for section, link in found if name in (link.name, link.remote)]
-            if not found:
-                raise UsageError(f"{name} is neither in conflict nor held")
+        kept = [(section, _links(app, section)) for section in sections]
+        pages = [(s, [links.find(name)] if name else links.in_status(*FOR_A_PERSON)) for s, links in kept]
+        found = [(s, link) for s, some in pages for page in some for link in page if link.status in FOR_A_PERSON]
+        if name is not None and not found:
+            raise UsageError(f"{name} is neither in conflict nor held")
         if keep is None:
-            _show([_told(section, link) for section, link in found], as_json, "of_conflicts")
+            show([_told(section, link) for section, link in found], as_json, "of_conflicts")
             return
         if name is None or job is None:
             raise UsageError("--keep decides one pair: name the job and the document or record")
@@ -103,12 +105,12 @@ def conflicts(
         typer.echo(f"{name}: the next run of {section} keeps what the {keep} has")
 
 
-@cli.command()
+@commands.command()
 def retry(job: JobArgument, name: Annotated[str | None, typer.Argument()] = None, config: ConfigOption = None) -> None:
     """Let pairs that failed, or are held, be tried again by the next run."""
     from daemon.core.links import PULL, PUSH, Status
 
-    with _app(config, None, secrets=False, level="warning") as app:
+    with opened(config, None, secrets=False, level="warning") as app:
         links, number = _links(app, job), 0
         pages = [links.find(name)] if name else links.in_status(Status.FAILED, Status.HELD)
         for page in pages:
