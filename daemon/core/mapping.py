@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
@@ -17,10 +18,12 @@ from functools import partial
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from daemon.core import doctype as meta
+from daemon.core.api import Dotted
 from daemon.core.doctype import DocType
+from daemon.core.exact import at
 from daemon.core.settings import FieldName, FunctionName, Model, Zone
 from daemon.errors import DaemonError
 
@@ -42,23 +45,11 @@ class BadValue(DaemonError):
     action = "Correct the value on the side that holds it, or the mapping of this field."
 
 
-_PATH = re.compile(r"[^.\s]+(\.[^.\s]+)*")
-
-
-def _path(value: str) -> str:
-    if value and not _PATH.fullmatch(value):
-        raise ValueError(f'{value!r} is no path into a record; write "status" or "customer.id"')
-    return value
-
-
-RecordPath = Annotated[str, AfterValidator(_path)]
-
-
 class FieldMap(Model):
     """One field on both sides; with `rows`, a child table and an array. With `constant`, a field of one side alone."""
 
     site: FieldName | Literal[""] = ""
-    remote: RecordPath = ""
+    remote: Dotted = ""
     flow: Flow = "both"
     values: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """The remote's value → the site's. A value that is not listed is an error."""
@@ -104,6 +95,10 @@ class FieldMap(Model):
             raise ValueError(f"key names one of the rows' fields ({', '.join(named)}), by which rows are told apart")
         if any(row.rows for row in self.rows):
             raise ValueError("a child table has no child tables")
+        if any(row.on_create for row in self.rows):
+            raise ValueError("on_create is for a whole field or table: rows come and go")
+        if any(row.site == self.key and row.flow != self.flow for row in self.rows if row.constant is None):
+            raise ValueError(f"rows are known by {self.key}, so it goes the way of the table")
         if self.values or self.format or self.pull or self.push:
             raise ValueError("values, format and functions are for the fields in rows")
 
@@ -298,13 +293,13 @@ class Cell:
     """One field that both sides have."""
 
     site: str
-    remote: tuple[str, ...]
+    remote: str
     flow: Flow
     codec: Codec
     on_create: bool
-    values: Mapping[str, str]
+    values: Mapping[str, str | None]
     """The remote's text → the site's canonical text."""
-    back: Mapping[str, Any]
+    back: Mapping[str | None, str]
     """The site's canonical text → the remote's text."""
     pull: Function | None
     push: Function | None
@@ -317,16 +312,18 @@ class Cell:
             raise BadValue(f"{self.site} is {_shown(value)} on the site, expected {error}") from None
 
     def of_remote(self, record: Mapping[str, Any]) -> str | None:
-        value, where = dug(record, self.remote), ".".join(self.remote)
+        value = at(record, self.remote)
         if self.pull:
             try:
                 value = self.pull(value, record)
             except Exception as error:  # whatever the user's own function raises
-                raise BadValue(f"{where} is {_shown(value)} at the remote: {self.pull!r} raised {error!r}") from None
+                raise BadValue(
+                    f"{self.remote} is {_shown(value)} at the remote: {self.pull!r} raised {error!r}"
+                ) from None
         try:
             return self._translated(value) if self.values else self.codec.of_remote(value)
         except _CONVERSION as error:
-            raise BadValue(f"{where} is {_shown(value)} at the remote, expected {error}") from None
+            raise BadValue(f"{self.remote} is {_shown(value)} at the remote, expected {error}") from None
 
     def _translated(self, value: Any) -> str | None:
         text = _of_text(value)
@@ -346,16 +343,14 @@ class Cell:
                 return self.push(self.to_site(text), whole)
             except Exception as error:  # whatever the user's own function raises
                 raise BadValue(f"{self.site} is {_shown(text)} on the site: {self.push!r} raised {error!r}") from None
-        if text is None:
-            return None
-        if self.values:
+        if self.values and (text is not None or None in self.back):
             if text not in self.back:
-                known = ", ".join(self.back)
+                known = ", ".join(map(_shown, self.back))
                 raise BadValue(
                     f"{self.site} is {_shown(text)} on the site, expected one of {known}, which values lists"
                 )
             return self.back[text]
-        return self.codec.to_remote(text)
+        return None if text is None else self.codec.to_remote(text)
 
 
 def _shown(value: Any) -> str:
@@ -363,23 +358,15 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
-def dug(record: Any, path: Iterable[str]) -> Any:
-    """What stands at `path`, or None."""
-    for step in path:
-        if not isinstance(record, Mapping):
-            return None
-        record = record.get(step)
-    return record
-
-
-def put(record: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Set what stands at `path`; objects on the way are made."""
-    for step in path[:-1]:
+def put(record: dict[str, Any], path: str, value: Any) -> None:
+    """Set what stands at the dotted `path`; objects on the way are made."""
+    *steps, last = path.split(".")
+    for step in steps:
         inner = record.get(step)
         if not isinstance(inner, dict):
             inner = record[step] = {}
         record = inner
-    record[path[-1]] = value
+    record[last] = value
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,20 +374,20 @@ class Grid:
     """One child table and its array."""
 
     site: str
-    remote: tuple[str, ...]
+    remote: str
     flow: Flow
     cells: tuple[Cell, ...]
     key: Cell
     on_create: bool
     site_constants: Mapping[str, Any]
-    remote_constants: Mapping[tuple[str, ...], Any]
+    remote_constants: Mapping[str, Any]
 
     def keyed(self, rows: Any, key_of: Callable[[Mapping[str, Any]], str | None]) -> Iterator[tuple[str, Any]]:
         """(key, row) of each; a key that comes again is numbered, so that two rows of one item stay two."""
         if rows is None:
             return
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-            raise BadValue(f"{'.'.join(self.remote)} is {_shown(rows)}, expected a list of rows")
+            raise BadValue(f"{self.remote} is {_shown(rows)}, expected a list of rows")
         seen: dict[str, int] = {}
         for row in rows:
             key = _ODD.sub(lambda sign: f"%{ord(sign[0]):02X}", key_of(row) or "")
@@ -426,18 +413,21 @@ class Fields:
     cells: tuple[Cell, ...]
     grids: tuple[Grid, ...]
     site_constants: Mapping[str, Any]
-    remote_constants: Mapping[tuple[str, ...], Any]
+    remote_constants: Mapping[str, Any]
     flows: Mapping[str, Flow] = field(default_factory=dict)
-    """Field or table → which way it goes."""
+    """Field, table, or "table.field" of a row's cell → which way it goes."""
 
     def flow(self, path: str) -> Flow:
-        return self.flows[path.partition("[")[0]]
+        """Of a field, a row, or a cell of one."""
+        table, _, rest = path.partition("[")
+        cell = rest.partition("].")[2]
+        return self.flows[f"{table}.{cell}" if cell else table]
 
     def own_name(self, record: Mapping[str, Any]) -> str:
         """The name of the document that `record` was made for, where the mapping sends names; else ""."""
         for cell in self.cells:
             if cell.site == "name":
-                return str(dug(record, cell.remote) or "")
+                return str(at(record, cell.remote) or "")
         return ""
 
     # Either side → one form. Both raise BadValue.
@@ -453,7 +443,7 @@ class Fields:
         flat = {cell.site: cell.of_remote(record) for cell in self.cells if not cell.on_create}
         for grid in self.grids:
             if not grid.on_create:
-                _flatten(flat, grid, grid.keyed(dug(record, grid.remote), grid.key.of_remote), Cell.of_remote)
+                _flatten(flat, grid, grid.keyed(at(record, grid.remote), grid.key.of_remote), Cell.of_remote)
         return flat
 
     # One form → what is sent
@@ -471,25 +461,16 @@ class Fields:
                         **grid.site_constants,
                         **{c.site: c.to_site(c.of_remote(row)) for c in grid.cells if c.flow != "push"},
                     }
-                    for _, row in grid.keyed(dug(record, grid.remote), grid.key.of_remote)
+                    for _, row in grid.keyed(at(record, grid.remote), grid.key.of_remote)
                 ]
         return doc
 
     def new_record(self, doc: Mapping[str, Any]) -> dict[str, Any]:
         """The payload that creates the remote twin of `doc`. Raises BadValue."""
-        record: dict[str, Any] = {}
-        for path, value in self.remote_constants.items():
-            put(record, path, value)
-        for cell in self.cells:
-            if cell.flow != "pull":
-                put(record, cell.remote, cell.to_remote(cell.of_site(doc), doc))
+        record = _built(self.cells, self.remote_constants, doc)
         for grid in self.grids:
             if grid.flow != "pull":
-                put(
-                    record,
-                    grid.remote,
-                    [_made(grid, row) for _, row in grid.keyed(doc.get(grid.site), grid.key.of_site)],
-                )
+                put(record, grid.remote, _rows(grid, doc))
         return record
 
     def document_changes(
@@ -523,7 +504,7 @@ class Fields:
         """The payload that brings `changes` to the remote. `whole`: all of `record` as it is there, overlaid, for an
         API whose PUT replaces; else what differs alone. An array is sent whole: from the rows of `record` where it is
         known, else from those of the document `site`. Raises BadValue."""
-        sent: dict[str, Any] = _copied(record) if whole and record is not None else {}
+        sent: dict[str, Any] = deepcopy(dict(record)) if whole and record is not None else {}
         for cell in self.cells:
             if cell.site in changes:
                 put(sent, cell.remote, cell.to_remote(changes[cell.site], site))
@@ -537,30 +518,34 @@ class Fields:
         return sent
 
 
-def _made(grid: Grid, row: Mapping[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for path, value in grid.remote_constants.items():
-        put(made, path, value)
-    for cell in grid.cells:
+def _built(cells: Iterable[Cell], constants: Mapping[str, Any], doc: Mapping[str, Any]) -> dict[str, Any]:
+    """A record, or one row of it, as `doc` says."""
+    built = _with(constants)
+    for cell in cells:
         if cell.flow != "pull":
-            put(made, cell.remote, cell.to_remote(cell.of_site(row), row))
-    return made
+            put(built, cell.remote, cell.to_remote(cell.of_site(doc), doc))
+    return built
+
+
+def _with(constants: Mapping[str, Any]) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    for path, value in constants.items():
+        put(record, path, value)
+    return record
+
+
+def _rows(grid: Grid, doc: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = grid.keyed(doc.get(grid.site), grid.key.of_site)
+    return [_built(grid.cells, grid.remote_constants, row) for _, row in rows]
 
 
 def _array(grid: Grid, changed: dict[str, Flat], removed: set[str], record: Mapping[str, Any] | None,
            site: Mapping[str, Any]) -> list[dict[str, Any]]:  # fmt: skip
     if record is None:
-        return [_made(grid, row) for _, row in grid.keyed(site.get(grid.site), grid.key.of_site)]
-    array = []
-    for key, row in grid.keyed(dug(record, grid.remote), grid.key.of_remote):
-        if key not in removed:
-            array.append(_overlaid(grid, _copied(row), changed.pop(key, {})))
-    for new in changed.values():
-        made: dict[str, Any] = {}
-        for path, value in grid.remote_constants.items():
-            put(made, path, value)
-        array.append(_overlaid(grid, made, new))
-    return array
+        return _rows(grid, site)
+    there = grid.keyed(at(record, grid.remote), grid.key.of_remote)
+    array = [_overlaid(grid, deepcopy(row), changed.pop(key, {})) for key, row in there if key not in removed]
+    return array + [_overlaid(grid, _with(grid.remote_constants), new) for new in changed.values()]
 
 
 def _overlaid(grid: Grid, row: dict[str, Any], new: Flat) -> dict[str, Any]:
@@ -568,12 +553,6 @@ def _overlaid(grid: Grid, row: dict[str, Any], new: Flat) -> dict[str, Any]:
         if cell.site in new:
             put(row, cell.remote, cell.to_remote(new[cell.site], new))
     return row
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _copied(inner) for key, inner in value.items()}
-    return [_copied(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _flatten(flat: Flat, grid: Grid, rows: Iterable[tuple[str, Any]], text: Callable[[Cell, Any], str | None]) -> None:
@@ -621,8 +600,7 @@ def compiled(maps: Sequence[FieldMap], doctype: DocType, zone: ZoneInfo) -> Fiel
             inner = [_cell(row, child, zone, missing) for row in spec.rows if row.constant is None]
             key = next(cell for cell in inner if cell.site == spec.key)
             site, remote = _constants(spec.rows)
-            path = tuple(spec.remote.split("."))
-            grids.append(Grid(spec.site, path, spec.flow, tuple(inner), key, spec.on_create, site, remote))
+            grids.append(Grid(spec.site, spec.remote, spec.flow, tuple(inner), key, spec.on_create, site, remote))
         else:
             cells.append(_cell(spec, doctype, zone, missing))
     if missing:
@@ -630,13 +608,15 @@ def compiled(maps: Sequence[FieldMap], doctype: DocType, zone: ZoneInfo) -> Fiel
     site, remote = _constants(maps)
     parts: list[Cell | Grid] = [*cells, *grids]
     flows = {part.site: part.flow for part in parts}
+    for grid in grids:  # a table that goes one way takes its cells along
+        flows |= {f"{grid.site}.{c.site}": c.flow if grid.flow == "both" else grid.flow for c in grid.cells}
     return Fields(tuple(cells), tuple(grids), site, remote, flows)
 
 
-def _constants(maps: Iterable[FieldMap]) -> tuple[dict[str, Any], dict[tuple[str, ...], Any]]:
+def _constants(maps: Iterable[FieldMap]) -> tuple[dict[str, Any], dict[str, Any]]:
     given = [spec for spec in maps if spec.constant is not None]
     site = {spec.site: spec.constant for spec in given if spec.site}
-    return site, {tuple(spec.remote.split(".")): spec.constant for spec in given if spec.remote}
+    return site, {spec.remote: spec.constant for spec in given if spec.remote}
 
 
 def _cell(spec: FieldMap, doctype: DocType, zone: ZoneInfo, missing: list[str]) -> Cell:
@@ -645,9 +625,9 @@ def _cell(spec: FieldMap, doctype: DocType, zone: ZoneInfo, missing: list[str]) 
         missing.append(f"{doctype.name}.{spec.site}" if doctype.istable else str(spec.site))
         own = meta.Field(str(spec.site))
     codec = _codec(own.fieldtype, spec, zone, own.precision)
-    values = {remote: codec.of_site(site) or "" for remote, site in spec.values.items()}
-    back: dict[str, Any] = {}
+    values = {remote: codec.of_site(site) for remote, site in spec.values.items()}
+    back: dict[str | None, str] = {}
     for remote, text in values.items():
         back.setdefault(text, remote)
-    return Cell(own.fieldname, tuple(spec.remote.split(".")), spec.flow, codec, spec.on_create, values, back,
+    return Cell(own.fieldname, spec.remote, spec.flow, codec, spec.on_create, values, back,
                 spec.pull, spec.push)  # fmt: skip

@@ -93,6 +93,16 @@ class Guard:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal(Guard):
+    """What the part itself has found to be unsafe, and says why."""
+
+    why: str = ""
+
+    def verdict(self, census: Census) -> str:  # noqa: ARG002 (whatever the numbers are)
+        return self.why
+
+
 SAMPLES = 100
 """Outcomes kept whole in a report; beyond it they are only counted."""
 

@@ -96,7 +96,7 @@ def reconcile(site: Flat, remote: Flat | None, base: Base | None, flow: Callable
             held = None if base is None else base.get(path)
             _judge(merge, path, site[path], remote[path], held, flow(path))
     for row in sorted(rows):
-        _judge_row(merge, row, site, remote, base, flow(row))
+        _judge_row(merge, row, site, remote, base, flow)
     return merge
 
 
@@ -125,11 +125,12 @@ def _held(held: str | None) -> tuple[str, str]:
     return ours, theirs if _ else ours
 
 
-def _judge_row(merge: Merge, row: str, site: Flat, remote: Flat, base: Base | None, flow: Flow) -> None:
+def _judge_row(
+    merge: Merge, row: str, site: Flat, remote: Flat, base: Base | None, flow_of: Callable[[str], Flow]
+) -> None:
     """A row that one side alone has: it came here, or it went there."""
-    here = row in site
-    holder = site if here else remote
-    cells = {path: text for path, text in holder.items() if path == row or path.startswith(f"{row}.")}
+    here, flow = row in site, flow_of(row)
+    cells = _cells_of(row, site if here else remote)
     held = _held((base or {}).get(row))
     had, was_there = (held if here else held[::-1])[0] != ABSENT, (held if here else held[::-1])[1] != ABSENT
     edited = any(digest(text) != _held((base or {}).get(path))[0 if here else 1] for path, text in cells.items())
@@ -137,11 +138,18 @@ def _judge_row(merge: Merge, row: str, site: Flat, remote: Flat, base: Base | No
     if had and not was_there and not edited:
         return  # the other side had it in another form, or never took it
     if flow == "both" and (base is None or ((had or was_there) and edited)):
-        merge.clashes.append(Clash(row, row if here else None, None if here else row))
+        said = ", ".join(f"{path.rpartition('.')[2]} {text}" for path, text in cells.items() if path != row)
+        merge.clashes.append(Clash(row, said if here else None, None if here else said))
     elif was_there and flow != ("push" if here else "pull"):
         holder_of.gone.append(row)  # the other side removed it
     elif flow != ("pull" if here else "push") and (edited or not was_there):
-        other.values.update(cells)
+        barred = "pull" if here else "push"
+        other.values.update({path: text for path, text in cells.items() if flow_of(path) != barred})
+
+
+def _cells_of(row: str, flat: Flat) -> Flat:
+    """The row's own path and those of its cells."""
+    return {path: text for path, text in flat.items() if path == row or path.startswith(f"{row}.")}
 
 
 def _only_site(merge: Merge, site: Flat, base: Base, flow: Callable[[str], Flow]) -> None:
@@ -154,18 +162,21 @@ def _only_site(merge: Merge, site: Flat, base: Base, flow: Callable[[str], Flow]
             merge.to_remote.gone.append(path)
 
 
-def decided(merge: Merge, site: Flat, remote: Flat, winner: Side) -> Merge:
+def decided(merge: Merge, site: Flat, remote: Flat, winner: Side, flow: Callable[[str], Flow]) -> Merge:
     """`merge` with every clash decided for one side."""
-    to, values = (merge.to_remote, site) if winner == "site" else (merge.to_site, remote)
+    to, values, barred = (merge.to_remote, site, "pull") if winner == "site" else (merge.to_site, remote, "push")
     for clash in merge.clashes:
-        if clash.path.endswith("]"):
-            cells = {
-                path: text for path, text in values.items() if path == clash.path or path.startswith(f"{clash.path}.")
-            }
-            if cells:
-                to.values.update(cells)
-            else:
-                to.gone.append(clash.path)
-        else:
+        if not clash.path.endswith("]"):
             to.values[clash.path] = values[clash.path]
+        elif cells := _cells_of(clash.path, values):
+            to.values.update({path: text for path, text in cells.items() if flow(path) != barred})
+        else:
+            to.gone.append(clash.path)
     return Merge(merge.to_site, merge.to_remote, [])
+
+
+def changed(flat: Flat, base: Base | None, side: Side) -> list[str]:
+    """Paths of which `side` holds something else now than when both last agreed; rows that went are among them."""
+    held = {path: _held(text)[0 if side == "site" else 1] for path, text in (base or {}).items()}
+    now = {path: digest(text) for path, text in flat.items()}
+    return [path for path in held.keys() | now.keys() if held.get(path, ABSENT) != now.get(path, ABSENT)]

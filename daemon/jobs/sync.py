@@ -40,11 +40,14 @@ from daemon.core.api import ApiSettings
 from daemon.core.kind import DialectPort, Inquiry, JournalPort, Need, Part, Provision, RemotePort, Run, SitePort
 from daemon.core.links import OPEN, PULL, PUSH, LinksPort, Status
 from daemon.core.mapping import FieldMap, Fields, compiled
-from daemon.core.plan import Action, Census, Guard, Outcome
+from daemon.core.plan import Action, Census, Guard, Outcome, Refusal
 from daemon.core.reconcile import Policy, Side
 from daemon.core.settings import Conditions, Duration, FieldName, JobSettings, Model, PositiveDuration
 from daemon.errors import AlreadyRunning, SyncStopped, UsageError
+from daemon.jobs._sync.books import Books
 from daemon.jobs._sync.gather import Gatherer
+from daemon.jobs._sync.pairs import Pairs
+from daemon.jobs._sync.parting import Parting
 from daemon.jobs._sync.settle import Settler
 
 DIRECTIONS = ("pull", "push")
@@ -96,12 +99,12 @@ class Schedules(Model):
 class Settings(JobSettings):
     """A sync job."""
 
-    schedule: str | Schedules  # type: ignore[assignment]
+    schedule: str | Schedules  # type: ignore[assignment] # wider than that of other kinds; frozen, so that it is safe
     site: SiteSide
     api: ApiSettings
     fields: Annotated[list[FieldMap], Field(min_length=1)]
     direction: Literal["both", "pull", "push"] = "both"
-    create: tuple[Side, ...] | list[Side] = ("site", "remote")
+    create: list[Side] = Field(default=["site", "remote"])
     """Sides on which a twin that is missing is made."""
     on_conflict: Policy = "hold"
     deleted: Deleted = Deleted()
@@ -119,6 +122,7 @@ class Settings(JobSettings):
 
     @model_validator(mode="after")
     def _can_do_it(self) -> Self:
+        self._refuse_doubles()
         flows = {spec.flow for spec in self.fields if spec.constant is None}
         for way in DIRECTIONS:
             if self.direction == way and flows and flows == {"push" if way == "pull" else "pull"}:
@@ -130,11 +134,20 @@ class Settings(JobSettings):
             raise ValueError(f'direction = "{self.direction}" has one schedule')
         return self
 
+    def _refuse_doubles(self) -> None:
+        own = [self.site.id_field, self.site.pending_field, self.site.synced_field]
+        for side, paths in (
+            ("site", [*filter(None, own), *(spec.site for spec in self.fields if spec.site)]),
+            ("remote", [self.api.record.id, *(spec.remote for spec in self.fields if spec.remote)]),
+        ):
+            if twice := next((path for path in paths if paths.count(path) > 1), None):
+                raise ValueError(f"two fields are mapped to {twice} of the {side}, and one would undo the other")
+
     @property
     def fingerprint(self) -> str:
         """Of all that decides what is paired and compared."""
-        names = {"site": {"doctype", "filters", "id_field"}, "api": {"url", "list", "record"}, "fields": True}
-        dumped = self.model_dump(mode="json", include=names)  # type: ignore[arg-type]
+        names: Any = {"site": {"doctype", "filters", "id_field"}, "api": {"url", "list", "record"}, "fields": True}
+        dumped = self.model_dump(mode="json", include=names)
         return hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -159,11 +172,7 @@ def provisions(settings: Settings, site: SitePort) -> Iterable[Provision]:  # no
     common = {"dt": side.doctype, "no_copy": 1, "allow_on_submit": 1, "read_only": 1}
     wanted: list[tuple[str, dict[str, Any], str]] = [
         (side.id_field, {"fieldtype": "Data", "unique": 1}, "for the id of the record that is a document's twin"),
-        (
-            side.pending_field,
-            {"fieldtype": "Check", "read_only": 0},
-            "set where a document is to be sent",
-        ),
+        (side.pending_field, {"fieldtype": "Check", "read_only": 0}, "set where a document is to be sent"),
         (side.synced_field, {"fieldtype": "Datetime"}, "for when a document and its twin last agreed"),
     ]
     wanted += [
@@ -187,7 +196,7 @@ def parts(run: Run, settings: Settings) -> Iterable[Part]:
         yield Deletions(sync)
 
 
-def explain(inquiry: Inquiry, settings: Settings, words: Sequence[str]) -> list[dict[str, str]]:  # noqa: ARG001
+def explain(inquiry: Inquiry, settings: Settings, words: Sequence[str]) -> list[dict[str, str]]:  # noqa: ARG001 (as needs)
     """Of one pair (`words`: the name of the document or the id of the record): how it stands, and what became of it the
     last time. Raises UsageError where nothing is known of it."""
     if len(words) != 1:
@@ -236,7 +245,9 @@ class Sync:
         self.links: LinksPort
         self.remote: RemotePort
         self.fields: Fields
+        self.pairs: Pairs
         self.settler: Settler | None = None
+        self.parting: Parting
 
     def begin(self) -> None:
         """Be the only run of either direction, and know what fields there are. Raises Stopped."""
@@ -256,18 +267,13 @@ class Sync:
             what = "has no field" if own is None else "does not keep unique the field"
             message = f"{doctype.name} {what} {side.id_field}, by which a record's document is found again"
             raise SyncStopped(message, action="Run `frappe-daemon setup --apply`, or make the field unique.")
-        self.settler = Settler(self.run, self.settings, self.links, self.remote, self.fields, doctype, self.ways)
-
-
-class _Stop(Guard):
-    """Refuses what the part itself found to be unsafe."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__()
-        object.__setattr__(self, "why", why)
-
-    def verdict(self, census: Census) -> str:  # noqa: ARG002
-        return str(getattr(self, "why"))  # noqa: B009
+        run, settings, links, remote, fields, ways = (
+            self.run, self.settings, self.links, self.remote, self.fields, self.ways,
+        )  # fmt: skip
+        books = Books(run, links, doctype.name, settings.give_up)
+        self.pairs = pairs = Pairs(run, settings, links, remote, fields, doctype, ways)
+        self.settler = Settler(run, settings, pairs, books, links, remote, fields, doctype, ways)
+        self.parting = Parting(run, settings, pairs, books, remote, fields, ways)
 
 
 class Changes(Part):
@@ -342,25 +348,25 @@ class Changes(Part):
     def _remind(self) -> None:
         """Pairs that wait for a person are told in each report."""
         counts = self._sync.links.counts()
-        for status, what in ((Status.CONFLICT, "in conflict"), (Status.HELD, "held after failures")):
+        listed = f"`frappe-daemon conflicts {self._sync.run.section}` lists them"
+        for status, what in (
+            (Status.CONFLICT, f"in conflict; {listed}"),
+            (Status.HELD, f"held after failures; {listed}"),
+            (Status.FAILED, "failed before and wait to be tried again"),
+        ):
             if counts.get(status):
-                self.tally.note(
-                    f"{counts[status]:,} {what}; `frappe-daemon conflicts {self._sync.run.section}` lists them"
-                )
+                self.tally.note(f"{counts[status]:,} {what}")
 
     def plan(self) -> Iterator[list[Action]]:
-        sync = self._sync
-        assert sync.settler
-        for page in sync.links.waiting(sync.ways, sync.run.now()):
-            yield sync.settler.taken(page)
+        for page in self._sync.links.waiting(self._sync.ways, self._sync.run.now()):
+            yield self._sync.pairs.page(page)
 
     def apply(self, actions: list[Action]) -> Iterable[Outcome]:
         assert self._sync.settler
         return self._sync.settler.settle(actions)
 
-    def foresee(self, actions: list[Action]) -> Iterable[Outcome]:
-        assert self._sync.settler
-        return self._sync.settler.settle(actions)
+    foresee = apply
+    """A pair is decided where it would be told, and a dry run ends there."""
 
 
 class Deletions(Part):
@@ -372,27 +378,22 @@ class Deletions(Part):
         super().__init__(f"{sync.run.section}: deleted")
         self._sync = sync
 
-    def census(self) -> Census | None:
+    def census(self) -> Census:
         sync = self._sync
-        if sync.settler is None:
-            return None
         counts = sync.links.counts()
         gone, total = counts.get(Status.GONE, 0), sum(counts.get(status, 0) for status in (*OPEN, Status.GONE))
         percent = 100.0 * gone / total if total else 0.0
         allowed = sync.run.wish.get("release")
         if gone and total >= FEW and percent > sync.settings.max_delete and not allowed:
             bound = f"max_delete = {sync.settings.max_delete:g}"
-            self.guard = _Stop(f"{gone:,} of {total:,} pairs ({percent:.1f} %) lost one side, more than {bound}")
+            self.guard = Refusal(why=f"{gone:,} of {total:,} pairs ({percent:.1f} %) lost one side, more than {bound}")
         return Census(total, gone, gone)
 
     def plan(self) -> Iterator[list[Action]]:
-        sync = self._sync
-        if sync.settler:
-            for page in sync.links.in_status(Status.GONE):
-                yield sync.settler.taken(page)
+        for page in self._sync.links.in_status(Status.GONE):
+            yield self._sync.pairs.page(page)
 
     def apply(self, actions: list[Action]) -> Iterable[Outcome]:
-        assert self._sync.settler
-        return self._sync.settler.part(actions)
+        return self._sync.parting.settle(actions)
 
     foresee = apply

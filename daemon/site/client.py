@@ -367,9 +367,9 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
             where = [["parent", "in", list(names)], ["parenttype", "=", doctype], ["parentfield", "=", field]]
             rows: dict[Any, list[Doc]] = {}
             for row in self.get_list(child, ["*"], where, order_by="parent asc, idx asc", parent=doctype):
-                rows.setdefault(row.get("parent"), []).append(row)
+                rows.setdefault(str(row.get("parent")), []).append(row)
             for doc in found:
-                doc[field] = rows.get(doc.get("name"), [])
+                doc[field] = rows.get(str(doc.get("name")), [])
         return found
 
     # What the site is

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -89,7 +89,9 @@ class Links:
         with TemporaryDirectory(prefix="frappe-daemon-") as folder, State.open(Path(folder, "dry-run.db")) as state:
             copy = Links(state, self._sync)
             for page in self._pages(links.c.id > 0):
-                copy.save(replace(pair, id=0) for pair in page)
+                rows = [{**asdict(pair), "sync": self._sync} for pair in page]
+                with state.writing() as connection:
+                    connection.execute(insert(links), rows)
             yield copy
 
     def _found(self, where: ColumnElement[bool]) -> list[Link]:

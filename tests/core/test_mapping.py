@@ -190,7 +190,7 @@ def test_any_text_may_be_a_key(key) -> None:
 @pytest.mark.parametrize(("spec", "said"), [
     ({"site": "state"}, "a field of the remote"), ({"site": "state", "remote": "a", "constant": 1}, "one side"),
     ({"site": "items", "remote": "l", "rows": [{"site": "qty", "remote": "q"}]}, "key names one of"),
-    ({"site": "name", "remote": "n"}, "site's own"), ({"site": "state", "remote": "a..b"}, "no path"),
+    ({"site": "name", "remote": "n"}, "site's own"), ({"site": "state", "remote": "a..b"}, "dotted path"),
     ({"site": "state", "remote": "a", "zone": "Mars"}, "no time zone"),
     ({"site": "state", "remote": "a", "key": "b"}, "needs rows"),
 ])  # fmt: skip

@@ -40,7 +40,7 @@ def test_once_told_both_sides_hold_the_same(base: Flat, site: Flat, remote: Flat
     merge = reconcile(site, remote, base_of(base, base), both)
     if not merge.clashes:
         assert told(site, merge, "site") == told(remote, merge, "remote")
-    merge = decided(merge, site, remote, winner)
+    merge = decided(merge, site, remote, winner, both)
     assert told(site, merge, "site") == told(remote, merge, "remote")
 
 
@@ -89,8 +89,11 @@ def test_a_row_that_is_edited_here_and_deleted_there_conflicts_as_a_row() -> Non
     was = {"t[K]": "+", "t[K].x": "1"}
     merge = reconcile({"t[K]": "+", "t[K].x": "2"}, {}, base_of(was, was), both)
     assert [clash.path for clash in merge.clashes] == ["t[K]"]
-    assert decided(merge, {"t[K]": "+", "t[K].x": "2"}, {}, "remote").to_site.gone == ["t[K]"]
-    assert decided(merge, {"t[K]": "+", "t[K].x": "2"}, {}, "site").to_remote.values == {"t[K]": "+", "t[K].x": "2"}
+    assert decided(merge, {"t[K]": "+", "t[K].x": "2"}, {}, "remote", both).to_site.gone == ["t[K]"]
+    assert decided(merge, {"t[K]": "+", "t[K].x": "2"}, {}, "site", both).to_remote.values == {
+        "t[K]": "+",
+        "t[K].x": "2",
+    }
 
 
 def test_without_a_memory_a_difference_is_a_conflict() -> None:

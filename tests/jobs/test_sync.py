@@ -10,6 +10,8 @@ import pytest
 
 from daemon.core.links import PULL, PUSH, Link, Status
 from daemon.core.mapping import Fields, compiled
+from daemon.errors import ConfigError
+from daemon.remote.client import Remote
 from daemon.runner import Order
 from daemon.sandbox import Fault, Sandbox
 from daemon.sandbox.orders import Orders
@@ -611,17 +613,17 @@ def test_everything_changed_at_once_stops_the_sync(shop) -> None:
 
 
 def test_a_changed_mapping_needs_a_resync(shop, daemon_for) -> None:
-    """What both sides agreed upon may mean something else now."""
-    shop.placed()
+    """What both sides agreed upon may mean something else now; so nothing is taken for a change of either."""
+    id_ = shop.placed(note="theirs")
     shop.run()
     shop.daemon.app.close()
     text = shop.daemon.file.read_text()
-    jobs = "[jobs" + text.partition("[jobs")[2].replace('remote = "note"', 'remote = "status"').replace(
-        'flow = "pull"\n', "", 1
-    )
-    changed = daemon_for(shop.sandbox, jobs, environ={"TOKEN": shop.api.token})
-    shop.daemon = changed
+    jobs = "[jobs" + text.partition("[jobs")[2].replace('remote = "note"', 'remote = "memo"')
+    shop.daemon = daemon_for(shop.sandbox, jobs, environ={"TOKEN": shop.api.token})
     assert "the mapping, a filter or an address was changed" in error_of(shop.run())
+    shop.run(wish={"resync": True})
+    assert shop.by_id(id_)["po_no"] == "theirs" and shop.link(id_).status == Status.CONFLICT
+    assert "was changed" not in error_of(shop.run())
 
 
 def test_a_missing_canary_stops_the_sync(shop_for) -> None:
@@ -750,3 +752,176 @@ def test_a_refused_create_may_be_tried_again(shop_for) -> None:
     shop.links.save([link])
     shop.run("push")
     assert len(shop.api.orders) == 1 and shop.link(name).status == Status.LINKED
+
+
+class Killed(BaseException):
+    """Ends a run as SIGKILL would, once the API has made the record."""
+
+
+def asked_and_killed(shop: Shop, **values: Any) -> str:
+    """An order whose record was made by a request whose reply nobody lived to see."""
+    name = shop.order(**values)
+    app = shop.daemon.app
+    opened = app.runner.open_remote
+
+    def deadly(*args: Any) -> Any:
+        remote = opened(*args)
+        create = remote.create
+
+        def killed(*asked: Any) -> Any:
+            create(*asked)
+            raise Killed
+
+        remote.create = killed
+        return remote
+
+    app.runner.open_remote = deadly
+    with pytest.raises(Killed):
+        shop.run("push")
+    app.runner.open_remote = opened
+    return name
+
+
+@pytest.mark.parametrize("with_find", [True, False])
+def test_a_document_that_was_edited_after_a_kill_gets_one_record(with_find, shop_for) -> None:
+    """The same request again, or the record found; the edit is told after it."""
+    shop = shop_for(record=RECORD + (FIND if with_find else "idempotent = true\n"))
+    name = asked_and_killed(shop)
+    shop.edit(name, po_no="later")
+    for _ in range(2):
+        shop.run()
+    (order,) = shop.api.orders.values()
+    assert order["note"] == "later" and shop.doc(name)["custom_external_id"] == order["id"]
+    assert shop.doc(name)["custom_external_status"] == "new"
+
+
+def test_a_document_that_was_amended_after_a_kill_gets_one_record(shop) -> None:
+    """It is looked up under the name that it had."""
+    name = asked_and_killed(shop)
+    shop.edit(name, docstatus=2)
+    amended = shop.order(amended_from=name)
+    for _ in range(2):
+        shop.run("push")
+    (order,) = shop.api.orders.values()
+    assert order["order_id"] == amended and shop.sandbox.count("Sales Order") == 2
+
+
+def test_a_document_that_was_deleted_after_a_kill_is_not_made_anew(shop_for) -> None:
+    """Its record is known for its twin."""
+    shop = shop_for(site=SITE.replace('filters = [["docstatus", "=", 1]]\n', ""))
+    name = asked_and_killed(shop, submit=False)
+    shop.site(lambda site: site.delete("Sales Order", name))
+    for _ in range(2):
+        shop.run()
+    assert shop.sandbox.count("Sales Order") == 0 and len(shop.api.orders) == 1
+
+
+@pytest.mark.parametrize("kind", ["lose_reply", "cut"])
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_what_is_to_be_submitted_is_submitted(kind, method, shop_for) -> None:
+    """Whichever reply was lost on the way."""
+    shop = shop_for(site=SITE + "submit = true\n")
+    shop.sandbox.faults.add(Fault(kind, method=method, path="/api/resource/Sales%20Order*", times=1))
+    id_ = shop.placed()
+    for _ in range(2):
+        shop.run()
+    assert shop.by_id(id_)["docstatus"] == 1 and shop.sandbox.count("Sales Order") == 1
+
+
+def test_a_full_comparison_finds_what_no_stamp_shows(shop) -> None:
+    """A hook of the site wrote past `modified`."""
+    name = shop.order()
+    shop.run()
+    shop.sandbox.set("Sales Order", name, po_no="quietly")
+    shop.run()
+    shop.run(wish={"full": True})
+    assert shop.api.orders[shop.doc(name)["custom_external_id"]]["note"] == "quietly"
+
+
+def test_cells_of_rows_go_their_own_way(shop_for) -> None:
+    """A rate that only the site decides is not overwritten by the record's."""
+    rate = '{ site = "rate", remote = "rate", flow = "push" }'
+    shop = shop_for(fields=FIELDS.replace('{ site = "rate", remote = "rate" }', rate))
+    id_ = shop.placed()
+    shop.run()
+    name = shop.by_id(id_)["name"]
+    shop.edit(name, items=[{**shop.by_id(id_)["items"][0], "rate": 7}])
+    shop.api.edit(id_, items=[{"sku": "A", "qty": 5, "rate": 99}])
+    shop.run()
+    (row,) = shop.doc(name)["items"]
+    assert (row["qty"], row["rate"]) == (5, 7)
+
+
+def test_a_draft_that_is_edited_as_its_record_is_seen_to_be_gone_stays(shop_for) -> None:
+    """What was deleted there and changed here waits for a person, who may want it to have a twin again."""
+    shop = shop_for(top='deleted = { remote = "propagate" }\n')
+    id_ = shop.placed()
+    shop.placed()
+    shop.run()
+    name = shop.by_id(id_)["name"]
+    shop.api.remove(id_)
+    shop.edit(name, po_no="still wanted")
+    shop.run(wish={"full": True})
+    link = shop.link(name)
+    assert link.status == Status.CONFLICT and shop.doc(name)
+    link.detail["keep"], link.todo = "site", PULL | PUSH
+    shop.links.save([link])
+    shop.edit(name, docstatus=1)
+    for _ in range(3):
+        shop.run()
+    assert shop.api.orders[shop.link(name).remote]["note"] == "still wanted"
+
+
+def test_an_api_that_trims_what_it_is_told_has_been_told(shop) -> None:
+    """And is not told again."""
+    name = shop.order()
+    shop.run()
+    change = type(shop.api.shop).change
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(shop.api.shop), "change", lambda one, id, made: change(one, id, _trimmed(made)))
+        shop.edit(name, po_no="x")
+        shop.run()
+        shop.edit(name, po_no="x ")
+        shop.run()
+        shop.writes()
+        shop.run()
+        shop.run(wish={"full": True})
+    assert shop.link(name).status == Status.LINKED and shop.writes() == []
+
+
+def _trimmed(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.strip() if isinstance(value, str) else value for key, value in values.items()}
+
+
+def test_an_api_that_answers_an_update_with_nothing(shop_for) -> None:
+    """And cannot be asked: it holds what it was told."""
+    shop = shop_for(record=RECORD.replace('read = "GET /orders/{id}"\n', "") + FIND)
+    name = shop.order()
+    shop.run()
+    shop.edit(name, po_no="x")
+    with pytest.MonkeyPatch.context() as patch:
+        update = Remote.update
+        patch.setattr(Remote, "update", lambda self, *told: update(self, *told) and None)
+        assert shop.run()["counts"] == {"done": 1}
+    shop.writes()
+    shop.run()
+    assert shop.writes() == [] and shop.api.orders[shop.link(name).remote]["note"] == "x"
+
+
+def test_what_failed_before_is_told_in_each_report(shop) -> None:
+    """A run that has nothing to try does not say that all is well."""
+    shop.placed(customer="Nobody")
+    shop.run()
+    assert "1 failed before and wait to be tried again" in shop.run()["parts"][0]["notes"]
+
+
+@pytest.mark.parametrize(("extra", "said"), [
+    ('[[jobs.orders.fields]]\nsite = "po_no"\nremote = "memo"\n', "mapped to po_no of the site"),
+    ('[[jobs.orders.fields]]\nsite = "remarks"\nremote = "note"\n', "mapped to note of the remote"),
+    ('[[jobs.orders.fields]]\nsite = "custom_external_id"\nremote = "x"\n', "mapped to custom_external_id"),
+])  # fmt: skip
+def test_one_field_is_mapped_once(extra, said, shop_for) -> None:
+    """Two would undo each other for ever."""
+    with pytest.raises(ConfigError) as caught:
+        shop_for(fields=FIELDS + extra)
+    assert said in " ".join(caught.value.problems)

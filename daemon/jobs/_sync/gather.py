@@ -15,7 +15,7 @@ from daemon.core.api import Malformed, Record
 from daemon.core.links import PULL, PUSH, Link, Status, give_up_name
 from daemon.core.mapping import BadValue
 from daemon.core.plan import Action, Outcome, Result, Tally
-from daemon.core.reconcile import ABSENT, digest
+from daemon.core.reconcile import changed
 from daemon.errors import NotFound, NotPermitted
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Gatherer:
 
     def _note_records(self, records: Sequence[Record], mark: str) -> None:
         known = self._links.of_remotes([record.id for record in records])
-        changed: list[Link] = []
+        touched: list[Link] = []
         for record in records:
             link = known.get(record.id)
             if link is None:
@@ -105,8 +105,8 @@ class Gatherer:
             link.record = None if record.deleted else exact.dumps(record.body).decode()
             link.detail = {**link.detail, "tombstone": True} if record.deleted else link.detail
             self._touch(link, PULL)
-            changed.append(link)
-        self._links.save({id(link): link for link in changed}.values())
+            touched.append(link)
+        self._links.save({id(link): link for link in touched}.values())
         if mark:
             self._links.mark([link for link in known.values() if link.id], "remote", mark)
 
@@ -122,11 +122,9 @@ class Gatherer:
         if stamp and link.remote_stamp and stamp < link.remote_stamp:
             return True
         try:
-            flat = self._sync.fields.of_remote(record.body)
+            return not changed(self._sync.fields.of_remote(record.body), link.base, "remote")
         except BadValue:
             return False
-        held = {path: text.split(" ")[-1] for path, text in link.base.items()}
-        return {path: digest(text) for path, text in flat.items()} == {p: d for p, d in held.items() if d != ABSENT}
 
     # The site
 
@@ -180,25 +178,27 @@ class Gatherer:
 
     def _note_documents(self, rows: Sequence[Mapping[str, Any]], mark: str, *, belong: bool) -> None:
         links = self._links
-        known = self._same(links.of_names([row["name"] for row in rows]), rows)
-        strange = [row for row in rows if row["name"] not in known]
+        known = self._same(links.of_names([str(row["name"]) for row in rows]), rows)
+        strange = [row for row in rows if str(row["name"]) not in known]
+        edited = self._edited(known) if mark and belong else frozenset[str]()
         ids = [str(row[self._side.id_field]) for row in strange if row.get(self._side.id_field)]
         twins = links.of_remotes(ids)
-        members = {row["name"] for row in strange} if belong else self._members(strange)
-        changed: list[Link] = []
+        members = {str(row["name"]) for row in strange} if belong else self._members(strange)
+        touched: list[Link] = []
         for row in rows:
-            link = known.get(row["name"])
+            name = str(row["name"])
+            link = known.get(name)
             if link is None:
                 link = self._stranger(row, twins, members)
                 if link is None:
                     continue
-                known[row["name"]] = link
-            elif not self._is_changed(link, row):
+                known[name] = link
+            elif name not in edited and not self._is_changed(link, row):
                 continue
             link.creation, link.stamp = str(row["creation"]), str(row["modified"])
             self._touch(link, PUSH)
-            changed.append(link)
-        links.save({id(link): link for link in changed}.values())
+            touched.append(link)
+        links.save({id(link): link for link in touched}.values())
         if mark:
             links.mark([link for link in known.values() if link.id], "site", mark)
 
@@ -207,13 +207,27 @@ class Gatherer:
         former = [
             link
             for row in rows
-            if (link := known.get(row["name"])) and link.creation and link.creation != str(row["creation"])
+            if (link := known.get(str(row["name"]))) and link.creation and link.creation != str(row["creation"])
         ]
         for link in former:
             del known[str(link.name)]
             give_up_name(link)
         self._links.save(former)
         return known
+
+    def _edited(self, known: Mapping[str, Link]) -> frozenset[str]:
+        """Names of documents to be pushed that hold something else than when both sides agreed, whatever their stamps
+        say: hooks may write without one (frappe/database/database.py:set_value, update_modified)."""
+        agreed = [name for name, link in known.items() if link.status == Status.LINKED and link.base is not None]
+        docs = self._run.site.whole(self._doctype, agreed) if agreed else []
+        return frozenset(str(doc["name"]) for doc in docs if self._holds_news(known[str(doc["name"])], doc))
+
+    def _holds_news(self, link: Link, doc: Mapping[str, Any]) -> bool:
+        fields = self._sync.fields
+        try:
+            return any(fields.flow(path) != "pull" for path in changed(fields.of_site(doc), link.base, "site"))
+        except BadValue:
+            return True
 
     def _is_changed(self, link: Link, row: Mapping[str, Any]) -> bool:
         if link.status in (Status.ENDED, Status.GONE, Status.ABSENT):
@@ -235,12 +249,12 @@ class Gatherer:
         if not rows:
             return set()
         where = [["name", "in", [row["name"] for row in rows]], *self._side.filters]
-        return {row["name"] for row in self._run.site.get_list(self._doctype, ["name"], where)}
+        return {str(row["name"]) for row in self._run.site.get_list(self._doctype, ["name"], where)}
 
     def _stranger(self, row: Mapping[str, Any], twins: Mapping[str, Link], members: set[Any]) -> Link | None:
         """The link for a document whose name is not known: renamed, amended, known before our memory was lost, or new;
         None where it is no business of ours."""
-        name, twin = row["name"], str(row.get(self._side.id_field) or "")
+        name, twin = str(row["name"]), str(row.get(self._side.id_field) or "")
         if twin:
             link = twins.get(twin)
             if link is None:
@@ -303,5 +317,4 @@ class Gatherer:
         for page in self._links.unseen(side, self._run.id):
             for link in page:
                 link.todo |= todo
-                link.detail = {**link.detail, "missed": side}
             self._links.save(page)
