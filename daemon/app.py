@@ -157,6 +157,10 @@ class App:
         with self.open_site(RunClock(self.clock, self.stop, timedelta(hours=1)), self.log, retry) as site:
             yield site
 
+    def remote(self, settings: ApiSettings) -> Remote:
+        """Another API, outside of any run; closed by its `with`."""
+        return self.open_remote(settings, RunClock(self.clock, self.stop, timedelta(hours=1)), self.log)
+
     @contextmanager
     def inquiry(self, job: Job, retry: Retry | None = None) -> Iterator[Asked]:
         """What a kind answers questions about `job` with."""
@@ -179,8 +183,8 @@ class App:
             for job in self.config.jobs.values():
                 if job.section == name:
                     return replace(job, name=name, direction="")
-            known = ", ".join(self.config.jobs)
-            hint = did_you_mean(name, self.config.jobs)
+            names = dict.fromkeys(known for job in self.config.jobs.values() for known in (job.section, job.name))
+            known, hint = ", ".join(names), did_you_mean(name, names)
             raise UsageError(f"{self.config.path} has no job {name!r}{hint} (there are: {known})") from None
 
     def prune(self) -> None:

@@ -1,6 +1,6 @@
 """`frappe-daemon check`: does the site have, and let us do, what the jobs need? Each finding says who must act.
 
-Reads the site and writes nothing.
+Reads the site, and the first page of other APIs, and writes nothing.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from daemon.config import Config, Job
+from daemon.core.api import Malformed, Record
 from daemon.core.doctype import DocType
 from daemon.core.duration import format_duration
-from daemon.core.kind import Need
+from daemon.core.exact import at
+from daemon.core.kind import Need, Source
 from daemon.core.settings import Directory, did_you_mean
-from daemon.errors import ConfigError, DaemonError, FileProblem, NotFound, NotPermitted, SiteError
+from daemon.errors import ConfigError, DaemonError, FileProblem, NotFound, NotPermitted, RemoteError, SiteError
 from daemon.files.inbox import FOLDERS, Inbox
 from daemon.site import provision
 
 if TYPE_CHECKING:
+    from daemon.app import App
     from daemon.site.client import Site
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -144,7 +147,7 @@ def of_site(site: Site, jobs: Iterable[Job]) -> Iterator[Finding]:
     yield Finding(OK, "time zone", f"{site.clock.zone.key}")
     yield _of_clocks(site.transport.date_offset)
     roles = site.roles(user)
-    for job in jobs:
+    for job in _sections(jobs):
         enabled = job.settings.enabled
         seen = [
             found for need in job.kind.needs(job.settings, site.dialect) for found in _of_need(site, need, user, roles)
@@ -153,14 +156,19 @@ def of_site(site: Site, jobs: Iterable[Job]) -> Iterator[Finding]:
         worse = list(dict.fromkeys(found for found in seen if found.level != OK))
         for found in worse:
             level, off = (found.level, "") if enabled else (WARNING, "disabled; ")
-            yield Finding(level, job.name, off + found.what, found.who, found.action)
+            yield Finding(level, job.section, off + found.what, found.who, found.action)
         if not worse:
             off = "" if enabled else "disabled; "
-            yield Finding(OK, job.name, f"{off}the site has what this job needs, and this user may do it")
+            yield Finding(OK, job.section, f"{off}the site has what this job needs, and this user may do it")
+
+
+def _sections(jobs: Iterable[Job]) -> Iterable[Job]:
+    """One job of each section: those of two directions need the same."""
+    return {job.section: job for job in jobs}.values()
 
 
 def _of_provisions(site: Site, job: Job) -> Iterator[Finding]:
-    """Fields that `setup` would make. DocTypes are needs, and told as such."""
+    """Fields that `setup` would make: the job fails without. DocTypes are needs, and told as such."""
     ask = getattr(job.kind, "provisions", None)
     try:
         wanted = [thing for thing in ask(job.settings, site) if thing.doctype != "DocType"] if ask else []
@@ -170,7 +178,36 @@ def _of_provisions(site: Site, job: Job) -> Iterator[Finding]:
     for thing in missing:
         what = f"the site has no {thing.doctype} {thing.name}, {thing.why}"
         action = "Run `frappe-daemon setup --apply` with the key of a System Manager."
-        yield Finding(WARNING, job.name, what, "operator", action)
+        yield Finding(PROBLEM if thing.doctype == "Custom Field" else WARNING, job.section, what, "operator", action)
+
+
+def of_remotes(app: App, jobs: Iterable[Job]) -> Iterator[Finding]:
+    """What the other APIs of enabled jobs tell, each by the first page of its list."""
+    for job in _sections(jobs):
+        sources = getattr(job.kind, "sources", None)
+        for source in sources(job.settings) if sources and job.settings.enabled else ():
+            try:
+                yield from _of_source(app, job.section, source)
+            except (RemoteError, ConfigError) as error:
+                yield Finding(PROBLEM, job.section, str(error), error.who, error.action)
+
+
+def _of_source(app: App, name: str, source: Source) -> Iterator[Finding]:
+    with app.remote(source.api) as remote:
+        page = remote.look()
+    records = [entry for entry in page if isinstance(entry, Record)]
+    odd = [entry for entry in page if isinstance(entry, Malformed)]
+    yield Finding(OK, name, f"{source.api.host} answers; the first page of its list holds {len(records):,} records")
+    if odd:
+        what = f"{len(odd):,} of {len(page):,} entries of the list cannot be told, such as number {odd[0].position}: "
+        level = WARNING if records else PROBLEM
+        yield Finding(level, name, what + odd[0].why, "operator", "Check api.list.records and api.record.")
+    for path in source.fields:
+        if records and all(at(record.body, path) is None for record in records):
+            what = f"none of {len(records):,} records has anything at {path!r}"
+            yield Finding(
+                WARNING, name, what, "operator", "Check the name in [[fields]]; it may be right all the same."
+            )
 
 
 def _of_clocks(offset: timedelta | None) -> Finding:

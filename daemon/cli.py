@@ -225,6 +225,7 @@ def _check_site(loaded: Config, findings: list[Any]) -> int:
 
     app = App(loaded)
     try:
+        findings.extend(checks.of_remotes(app, loaded.jobs.values()))
         with app.site(IMPATIENT) as site:
             app.state.site_facts(loaded.site.url)
             findings.extend(checks.of_site(site, loaded.jobs.values()))

@@ -77,7 +77,7 @@ def _foreseen(app: App, job: Job) -> list[dict[str, Any]]:
             found = list(checks.of_site(site, [job]))
     except DaemonError:
         return []  # the run itself has said so
-    return [app.redact(f.as_json()) for f in found if f.subject == job.name and f.level == checks.PROBLEM]
+    return [app.redact(f.as_json()) for f in found if f.subject == job.section and f.level == checks.PROBLEM]
 
 
 def load(config: Path | None, *, secrets: bool = True, jobs: bool = True) -> Config:

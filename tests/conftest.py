@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from daemon import config
+from daemon import cli, config
 from daemon.app import App
 from daemon.runner import Order
 from daemon.sandbox import Sandbox
@@ -87,6 +87,22 @@ def daemon_for(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     yield make
     for one in made:
         one.app.close()
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a command; returns (exit code, standard output, standard error). Neither ever shows a traceback."""
+
+    def command(*arguments: object, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
+        for name, value in (environ or {}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return int(ended.value.code or 0), out, err
+
+    return command
 
 
 def rules(*lines: str, job: str = "") -> str:

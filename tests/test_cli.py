@@ -25,22 +25,6 @@ ERRORS = 'doctype = "Error Log"\nolder_than = "30d"\nstrategy = "rows"'
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs a command; returns (exit code, standard output, standard error). Neither ever shows a traceback."""
-
-    def command(*arguments: object, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
-        for name, value in (environ or {}).items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return int(ended.value.code or 0), out, err
-
-    return command
-
-
-@pytest.fixture
 def site(sandbox, daemon_for):
     """A daemon with old Error Logs to remove, and two jobs."""
     sandbox.seed("Error Log", ({"creation": days_ago(50), "method": "x"} for _ in range(7)))

@@ -56,6 +56,15 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Another API that a job works with, for `check` to look at before the first run."""
+
+    api: ApiSettings
+    fields: tuple[str, ...] = ()
+    """Paths at which some record should hold something."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provision:
     """A document that `frappe-daemon setup` makes on the site for a job; daemon.site.provision makes it."""
 

@@ -70,7 +70,7 @@ def id_of(body: Mapping[str, Any], settings: RecordSettings) -> str:
     """Raises BadRecord."""
     found = at(body, settings.id)
     if found is None:
-        raise BadRecord(f"it has no {settings.id}")
+        raise BadRecord(f"it has no {settings.id!r}")
     if isinstance(found, bool) or not isinstance(found, str | int):
         raise BadRecord(f"its {settings.id} is no text or whole number but {_name(found)}")
     text = str(found)
@@ -93,7 +93,7 @@ def stamp_of(value: Any, settings: RecordSettings) -> datetime:
     """A moment as the API writes it, in UTC. Raises BadRecord."""
     path = settings.stamp
     if value is None:
-        raise BadRecord(f"it has no {path}")
+        raise BadRecord(f"it has no {path!r}")
     try:
         if settings.stamp_format == "iso":
             return _iso(value, settings.zone)

@@ -154,6 +154,7 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: 
             (*_filtered(settings.users, "User"), "email", "full_name", "language", "enabled"),
             (),
             ("read", "email"),
+            made=tuple(name for name in _filtered(settings.users, "User") if name.startswith("custom_")),
         )
     yield Need("Communication", mail=True)
 

@@ -37,7 +37,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from daemon.core.api import ApiSettings
-from daemon.core.kind import DialectPort, Inquiry, JournalPort, Need, Part, Provision, RemotePort, Run, SitePort
+from daemon.core.kind import DialectPort, Inquiry, JournalPort, Need, Part, Provision, RemotePort, Run, SitePort, Source
 from daemon.core.links import OPEN, PULL, PUSH, LinksPort, Status
 from daemon.core.mapping import FieldMap, Fields, compiled
 from daemon.core.plan import Action, Census, Guard, Outcome, Refusal
@@ -164,6 +164,11 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: 
     pulled = [spec.site for spec in settings.fields if spec.site.startswith("custom_") and spec.flow == "pull"]
     yield Need(site.doctype, (*own, *mapped), (), tuple(rights), made=(*own, *pulled))
     yield Need("Deleted Document", ("deleted_doctype", "deleted_name"))
+
+
+def sources(settings: Settings) -> Iterable[Source]:
+    """The API, and what its records tell the site."""
+    yield Source(settings.api, tuple(spec.remote for spec in settings.fields if spec.remote and spec.flow != "push"))
 
 
 def provisions(settings: Settings, site: SitePort) -> Iterable[Provision]:  # noqa: ARG001 (every kind is asked so)

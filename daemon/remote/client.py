@@ -47,6 +47,10 @@ class Remote:
         """
         return self._pages().of(listing_of(self.settings.list), since)
 
+    def look(self) -> list[Record | Malformed]:
+        """The first page of the list, for a look whether the API is what the settings say."""
+        return self._pages().first(listing_of(self.settings.list))
+
     def read(self, id: str) -> Record | None:
         """The record as it is now; None where there is none (404, 410)."""
         endpoint = self._endpoint("read")

@@ -391,7 +391,9 @@ def test_setup_and_check(site15, daemon):
     wanted = one.app.job("job")
     with one.app.site() as site:
         found = [finding.what for finding in check.of_site(site, [wanted]) if finding.level == check.PROBLEM]
-        assert found == ["User has no field 'custom_weekly_digest'"]
+        assert found == [
+            "the site has no Custom Field User-custom_weekly_digest, by which readers of a digest are chosen"
+        ]
         steps = list(provision.apply(site, provision.to_make(site, wanted.kind.provisions(wanted.settings, site))))
         assert [step.state for step in steps] == ["made"]
     with one.app.site() as site:

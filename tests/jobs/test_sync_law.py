@@ -20,7 +20,7 @@ from daemon.core.links import FOR_A_PERSON, Status
 from daemon.sandbox import Fault, Sandbox
 from daemon.sandbox.orders import Orders
 from tests.conftest import Daemon
-from tests.jobs.test_sync import FIELDS, FIND, HEAD, LIST, RECORD, SITE, Shop
+from tests.jobs.shop import FIELDS, FIND, HEAD, LIST, RECORD, SITE, Shop
 
 
 class Killed(BaseException):

@@ -56,7 +56,7 @@ def test_what_is_gone_reads_as_none(status, wire, api):
     [
         (None, "", errors.NotTheApi, "holds no record"),
         ({"data": ONE}, "order", errors.NotTheApi, "no record at 'order'"),
-        ({"data": ONE}, "", errors.RemoteMalformed, "it has no id"),
+        ({"data": ONE}, "", errors.RemoteMalformed, "it has no 'id'"),
         (ONE | {"id": 8}, "", errors.NotTheApi, "another record, 8"),
         ([ONE], "", errors.RemoteMalformed, "no object but an array"),
         (ONE | {"id": True}, "", errors.RemoteMalformed, "true or false"),
@@ -236,7 +236,7 @@ def test_a_search_is_read_to_its_end(wire, api):
 def test_a_hit_that_cannot_be_told_is_no_miss(wire, api):
     """It may be ours."""
     api.mock(return_value=reply({"data": [{"order_id": "SO-1"}]}))
-    with pytest.raises(errors.RemoteMalformed, match="a hit cannot be told: it has no id"):
+    with pytest.raises(errors.RemoteMalformed, match="a hit cannot be told: it has no 'id'"):
         wire().remote.find("SO-1")
 
 

@@ -253,7 +253,7 @@ def test_a_list_without_end_ends(form, says, shop, orders):
 @pytest.mark.parametrize(
     ("form", "why", "known"),
     [
-        ("no id", "it has no id", False),
+        ("no id", "it has no 'id'", False),
         ("id", "its id is no text or whole number but an object", False),
         ("stamp", "its updated_at 'yesterday' is no time", True),
         ("no object", "it is no object but text", False),

@@ -370,6 +370,6 @@ def test_malformed_entries_have_their_place_in_the_whole_list() -> None:
     for paging in ({"style": "page"}, {"style": "page", "by_stamp": True}):
         found = read(paging, Broken(broken, 2).page)
         bad = [entry for entry in found if isinstance(entry, Malformed)]
-        assert len(bad) == 1 and len(found) == 6 and bad[0].why == "it has no id"
+        assert len(bad) == 1 and len(found) == 6 and bad[0].why == "it has no 'id'"
         if "by_stamp" not in paging:
             assert bad[0].position == 4
