@@ -239,6 +239,20 @@ def _check_site(loaded: Config, findings: list[Any]) -> int:
 
 
 @cli.command()
+def reference(
+    section: Annotated[str, typer.Argument(help="site, state, …; jobs for what all have; or a kind of job.")] = "",
+) -> None:
+    """Print what each key of the configuration means, as Markdown."""
+    from daemon import reference as pages
+    from daemon.errors import UsageError
+
+    try:
+        typer.echo(pages.reference(section))
+    except LookupError as known:
+        raise UsageError(f"there is no section or kind {section!r} (there are: {known})") from None
+
+
+@cli.command()
 def setup(
     config: ConfigOption = None,
     apply: Annotated[bool, typer.Option("--apply", help="Do it; without, the plan is shown and nothing done.")] = False,

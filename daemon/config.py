@@ -64,12 +64,17 @@ class SiteSettings(Model):
     """The Frappe site."""
 
     url: Annotated[str, AfterValidator(_site_url)]
+    """Its address, without a path, such as "https://erp.example.com"."""
     api_key: SecretText
+    """Of a user of the site; `frappe-daemon check` says what that user may not do."""
     api_secret: SecretText
+    """Of the same key."""
     site_name: HeaderText = ""
     """Sent as X-Frappe-Site-Name, where the address alone does not tell which site of a bench is meant."""
     verify: bool = True
+    """Check the site's certificate. Off, anybody between here and the site can read the key."""
     ca_file: FilePath | None = None
+    """Certificates in PEM of an authority that is trusted besides the machine's own."""
     concurrency: Annotated[int, Field(ge=1, le=32)] = 4
     """Requests under way at once, at the most."""
     timeouts: TimeoutSettings = TimeoutSettings()
@@ -80,21 +85,25 @@ class StateSettings(Model):
     """What the daemon remembers."""
 
     path: FilePath = Path("/var/lib/frappe-daemon/state.db")
+    """The SQLite file, on a disk of this machine; made where it is not there."""
     keep_runs: PositiveDuration = timedelta(days=180)
+    """For how long runs are remembered; the latest of each job are kept however old they are."""
 
 
 class LogSettings(Model):
     """The daemon's own log, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is worth a line."""
     format: Literal["auto", "console", "json"] = "auto"
+    """JSON lines, or text for people; `auto`: text at a terminal, else JSON."""
 
 
 class ScheduleSettings(Model):
     """How schedules are read."""
 
     time_zone: Zone | None = None
-    """None: the site's."""
+    """Unless stated, the site's."""
 
 
 class Sections(Model):

@@ -226,14 +226,18 @@ class BasicAuth(Model):
     """HTTP Basic."""
 
     user: str
+    """As RFC 7617 says."""
     password: SecretText
+    """Of that user."""
 
 
 class HeaderAuth(Model):
     """A secret in a header of its own, such as X-Api-Key."""
 
     name: HeaderName
+    """Of the header."""
     secret: SecretText
+    """Its value."""
     prefix: HeaderText = ""
     """What stands before the secret, such as "Token "."""
 
@@ -242,17 +246,24 @@ class QueryAuth(Model):
     """A secret in the query, where the API knows no better."""
 
     name: Annotated[str, Field(min_length=1)]
+    """Of the parameter."""
     secret: SecretText
+    """Its value."""
 
 
 class OAuth2(Model):
     """Client credentials (RFC 6749, 4.4)."""
 
     token_url: Address
+    """Where a token is asked for."""
     client_id: Annotated[str, Field(min_length=1)]
+    """Who we are there."""
     client_secret: SecretText
+    """What proves it."""
     scope: str = ""
+    """What is asked for, where the server wants to know."""
     audience: str = ""
+    """For whom, where the server wants to know."""
     send: Literal["basic", "body"] = "basic"
     """How the server takes the client's secret (RFC 6749, 2.3.1): every one should take Basic."""
 
@@ -261,6 +272,7 @@ class AuthSettings(Model):
     """How we say who we are: in one of these ways."""
 
     bearer: SecretText | None = None
+    """A token in the Authorization header (RFC 6750)."""
     basic: BasicAuth | None = None
     header: HeaderAuth | None = None
     query: QueryAuth | None = None
@@ -298,7 +310,9 @@ class PagingSettings(Model):
     length: str = ""
     """Parameter that asks for `size`; "" where the API has none."""
     page: Annotated[str, Field(min_length=1)] = "page"
+    """Parameter that asks for a page by its number."""
     offset: Annotated[str, Field(min_length=1)] = "offset"
+    """Parameter that asks for the records from a number on."""
     cursor: Annotated[str, Field(min_length=1)] = "cursor"
     """Names of the parameters that ask for a page."""
     first: Annotated[int, Field(ge=0)] | None = None
@@ -352,11 +366,13 @@ class ListSettings(Model):
     """How all records, or those changed since a moment, are listed."""
 
     path: ApiPath
+    """Of the list, below the address."""
     paging: PagingSettings
     """Without a default: a list that is cut off after its first page looks just like a short one."""
     records: Dotted = ""
     """Path in the body to the array of records."""
     params: Params = Field(default_factory=dict)
+    """Constant parameters."""
     since: str = ""
     """Parameter that asks for what changed since a moment; "" where the API cannot be asked so."""
     since_format: Annotated[str, AfterValidator(_since_format)] = "iso"
@@ -374,11 +390,11 @@ class FindSettings(Model):
     key: FieldPath
     """Path within a record to what must equal the key: many APIs ignore a filter that they do not know."""
     path: ApiPath | None = None
-    """None: that of the list."""
+    """Unless stated, that of the list."""
     params: Params = Field(default_factory=dict)
     """ "{key}" in a value, or in `path`, stands for the key."""
     records: Dotted | None = None
-    """None: as in the list."""
+    """Unless stated, as in the list."""
     exact: bool = True
     """The API returns records of this key alone, so that others are an error. Off: it is a search whose hits need not
     fit, and all pages are read, by the list's paging."""
@@ -394,9 +410,11 @@ class RecordSettings(Model):
     """What a record looks like, and what may be done with one. What is not stated here the API cannot do."""
 
     id: FieldPath = "id"
+    """Path to the record's id."""
     stamp: Dotted = ""
     """Path to when it was last changed; "" where it does not say."""
     stamp_format: Literal["iso", "epoch", "epoch-ms"] = "iso"
+    """How the stamp is written."""
     zone: Zone = "UTC"
     """Of times that name none."""
     version: Dotted = ""
@@ -404,10 +422,15 @@ class RecordSettings(Model):
     deleted: Dotted = ""
     """Path to what marks a tombstone: anything true or, where stated, `deleted_value`."""
     deleted_value: Annotated[Any, AfterValidator(_mark)] = None
+    """What stands at `deleted` in a tombstone."""
     read: EndpointText | None = None
+    """How one record is read: "GET /orders/{id}"."""
     create: EndpointText | None = None
+    """How one is made: "POST /orders"."""
     update: EndpointText | None = None
+    """How one is changed: "PATCH /orders/{id}"; a PUT replaces what is there."""
     delete: EndpointText | None = None
+    """How one is deleted: "DELETE /orders/{id}"."""
     wrap: str = ""
     """Key that a payload is put under, as in {"order": {…}}."""
     unwrap: Dotted = ""
@@ -440,8 +463,11 @@ class ApiSettings(Model):
     url: Address
     """With the prefix that all paths have, such as /v1."""
     headers: Headers = Field(default_factory=dict)
+    """Sent with each request."""
     verify: bool = True
+    """Check the certificate."""
     ca_file: FilePath | None = None
+    """Certificates in PEM of an authority that is trusted besides the machine's own."""
     timeouts: ApiTimeouts = ApiTimeouts()
     retry: RetrySettings = RetrySettings()
     per_second: Annotated[float, Field(gt=0, le=1000)] | None = None

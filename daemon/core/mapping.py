@@ -49,8 +49,11 @@ class FieldMap(Model):
     """One field on both sides; with `rows`, a child table and an array. With `constant`, a field of one side alone."""
 
     site: FieldName | Literal[""] = ""
+    """The document's field."""
     remote: Dotted = ""
+    """Where the record has it."""
     flow: Flow = "both"
+    """Which side is told."""
     values: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """The remote's value → the site's. A value that is not listed is an error."""
     constant: str | int | float | bool | None = None
@@ -64,6 +67,7 @@ class FieldMap(Model):
     precision: Annotated[int, Field(ge=0, le=9)] | None = None
     """Decimals that are compared."""
     pull: FunctionName | None = None
+    """For what a mapping cannot say: the remote's value → the site's, called with the whole record too."""
     push: FunctionName | None = None
     """Python functions for what a mapping cannot say, "module:function": the remote's value → the site's, called with
     the whole record; and back, called with the whole document. Both sides are compared as the site has it."""

@@ -105,16 +105,22 @@ class TimeoutSettings(Model):
     """How long one request may take, by phase."""
 
     connect: PositiveDuration = timedelta(seconds=10)
+    """For the connection."""
     read: PositiveDuration = timedelta(seconds=130)
+    """Between two pieces of a reply, the first included."""
     write: PositiveDuration = timedelta(seconds=60)
+    """Between two pieces of what is sent."""
     pool: PositiveDuration = timedelta(seconds=60)
+    """For one of our own connections to be free."""
 
 
 class RetrySettings(Model):
     """How patient one request is while the site cannot answer."""
 
     attempts: Annotated[int, Field(ge=1, le=100)] = 8
+    """Tries of one request, the first included."""
     total: PositiveDuration = timedelta(minutes=2)
+    """From the first try to the start of the last."""
 
 
 class Secret:
@@ -265,7 +271,9 @@ class GuardSettings(Model):
     """Bounds on what one run may take away. Without `max_percent`, removing every row of a DocType is refused."""
 
     max_rows: Annotated[int, Field(ge=1)] | None = None
+    """More rows than this are refused, all of them."""
     max_percent: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Of all rows of the DocType; more are refused, all of them."""
 
     def over(self, outer: GuardSettings) -> Guard:
         """The guard where this section says more than `outer`, the job's."""
@@ -279,9 +287,11 @@ class JobSettings(Model):
     """What every job has, whatever its kind."""
 
     kind: str
+    """What it does: cleanup, digest, expiry, import or sync."""
     schedule: str
     """A crontab line, "every 15m", or Frappe's own words such as daily_long."""
     enabled: bool = True
+    """Off, it runs by `once` alone, and needs no secrets."""
     timeout: PositiveDuration = timedelta(hours=1)
     """A run that lasts longer is stopped at its next step."""
     jitter: Duration = timedelta(0)

@@ -72,7 +72,9 @@ class RuleSettings(Model):
     """One rule."""
 
     doctype: Annotated[str, Field(min_length=1)]
+    """Whose rows go."""
     older_than: Annotated[Duration, AfterValidator(_older_than)] | None = None
+    """Age of the youngest that goes, such as "30d"."""
     date_field: FieldName = "creation"
     """What the age is counted from."""
     filters: Conditions = Field(default_factory=list)
@@ -80,6 +82,7 @@ class RuleSettings(Model):
     keep_latest: Annotated[int, Field(ge=1)] | None = None
     """The newest of each group stay, whatever their age."""
     group_by: list[FieldName] = Field(default_factory=list)
+    """Fields whose values make the groups of `keep_latest`."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Rows a run, at the most; the next run goes on behind them."""
     time_box: PositiveDuration | None = None
@@ -87,6 +90,7 @@ class RuleSettings(Model):
     archive: DirectoryPath | None = None
     """A directory that gets every row as gzipped JSON Lines before it is deleted."""
     strategy: Literal["auto", "rows", "log_settings"] = "auto"
+    """Row by row, by the site's own Log Settings, or whichever is the cheaper one that is permitted."""
     purge_residue: bool = False
     """Remove the Deleted Documents and Comments that deleting row by row leaves behind."""
     guard: GuardSettings = GuardSettings()

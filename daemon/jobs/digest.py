@@ -84,13 +84,20 @@ class Settings(JobSettings):
     """A digest."""
 
     title: Label = "Digest"
+    """In the subject and at the top; a table has one for each language, such as { en = "Weekly digest", de =
+    "Wochenbericht" }."""
     period: Annotated[str, AfterValidator(_span)] = "last week"
+    """What it is about: "last week", "last day", "last month", or a number of days such as "last 14 days"."""
     week_starts: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = "monday"
+    """The first day of a week."""
     compare: bool = True
     """Figures are told with those of the period before."""
     metrics: list[MetricSettings] = Field(default_factory=list)
+    """Single figures, in a row at the top."""
     tables: list[TableSettings] = Field(default_factory=list)
+    """The largest groups."""
     lists: list[ListSettings] = Field(default_factory=list)
+    """Documents."""
     users: Conditions | None = None
     """Users of the site that match all of these."""
     to: list[str] = Field(default_factory=list)
@@ -100,14 +107,16 @@ class Settings(JobSettings):
     currency: Annotated[str, Field(pattern=r"^([A-Z]{3})?$")] = ""
     """Of all money; "": that of `company`, or of the only one there is."""
     company: str = ""
+    """Whose currency is shown, where the site has several."""
     empty: Literal["send", "skip"] = "send"
     """What becomes of a digest without anything in it."""
     max_lateness: PositiveDuration | None = None
-    """How late a missed slot is made up for, each of several with its own digest. None: the latest one alone, and not
-    after three days."""
+    """How late a missed slot is made up for, each of several with its own digest. Unless stated, the latest one
+    alone, and not after three days."""
     per_minute: Annotated[float, Field(gt=0)] = 300
     """Mails, at the most."""
     template: Annotated[str, Field(pattern=r"^[\w./-]+\.html$")] = "digest.html"
+    """Of the letter."""
     templates: FilePath | None = None
     """A folder whose templates go before those that ship."""
     _wish: Wish = PrivateAttr(default_factory=lambda: Wish())

@@ -62,6 +62,7 @@ class Settings(JobSettings):
     per_minute: Annotated[float, Field(gt=0)] = 300
     """Mails, at the most."""
     template: Annotated[str, Field(pattern=r"^[\w./-]+\.html$")] = "expiry.html"
+    """Of the mail."""
     bell: Annotated[str, Field(pattern=r"^[\w./-]+\.html$")] = "bell.html"
     """The template of a notification on the desk."""
     templates: FilePath | None = None

@@ -60,6 +60,7 @@ class SiteSide(Model):
     """Documents."""
 
     doctype: str
+    """Whose documents."""
     filters: Conditions = Field(default_factory=list)
     """Which documents are pushed, new ones and changes. A twin takes what its record changes in any case, and one that
     was cancelled is still pushed, for what its cancelling changes."""
@@ -79,21 +80,28 @@ class Deleted(Model):
     """What it means for the twin that a document (`site`) or a record (`remote`) was deleted."""
 
     site: Literal["propagate", "unlink", "ignore"] = "unlink"
+    """`unlink`: the record lives on by itself; `propagate`: it is deleted; `ignore`: the document is made anew."""
     remote: Literal["propagate", "unlink", "ignore"] = "unlink"
+    """`unlink`: the document lives on by itself; `propagate`: a draft is deleted, a submitted document cancelled;
+    `ignore`: the record is made anew."""
 
 
 class Canary(Model):
     """A pair that must be there, or something is wrong with one of the sides as a whole."""
 
     site: str
+    """The name of a document."""
     remote: str
+    """The id of its record."""
 
 
 class Schedules(Model):
     """One for each direction."""
 
     pull: str
+    """When the site is told."""
     push: str
+    """When the API is told."""
 
 
 class Settings(JobSettings):
@@ -104,9 +112,12 @@ class Settings(JobSettings):
     api: ApiSettings
     fields: Annotated[list[FieldMap], Field(min_length=1)]
     direction: Literal["both", "pull", "push"] = "both"
+    """Which side is told of the other's changes."""
     create: list[Side] = Field(default=["site", "remote"])
     """Sides on which a twin that is missing is made."""
     on_conflict: Policy = "hold"
+    """Whose value is kept where both changed the same field; `hold`: nothing is written until a person decides;
+    `newest`: by the stamps of both."""
     deleted: Deleted = Deleted()
     lag: PositiveDuration = timedelta(minutes=30)
     """How far behind the newest change lists are read again: a change is visible only once its transaction ends."""

@@ -55,15 +55,19 @@ class MetricSettings(Model):
     """One figure."""
 
     label: Label
+    """What it is called; a table has one for each language."""
     doctype: Annotated[str, Field(min_length=1)]
+    """Of what."""
     function: Function = "count"
+    """What is made of the documents."""
     field: FieldName | None = None
     """Of which; a count needs none."""
     filters: Conditions = Field(default_factory=list)
+    """Only documents that match all of these."""
     date_field: FieldName = "creation"
     """By which a document belongs to the period."""
     period: PeriodText | None = None
-    """None: the job's; "any": whatever its date."""
+    """Unless stated, the job's; "any": whatever its date."""
     better: Literal["more", "less", "neither"] = "more"
     """What is good news, for the colour of the change."""
 
@@ -78,40 +82,59 @@ class MeasureSettings(Model):
     """One column of a table."""
 
     label: Label
+    """What it is called; a table has one for each language."""
     field: FieldName
+    """Of which."""
     function: Literal["sum", "average"] = "sum"
+    """What is made of a group."""
 
 
 class TableSettings(Model):
     """The largest groups of documents, or of their child rows."""
 
     label: Label
+    """What it is called; a table has one for each language."""
     doctype: Annotated[str, Field(min_length=1)]
+    """Of what."""
     child: str = ""
     """The child DocType whose rows are grouped, such as "Sales Invoice Item"."""
     group_by: FieldName
+    """Whose values make the groups."""
     group_label: Label | None = None
+    """What the column of groups is called."""
     show: FieldName | None = None
     """What a group is shown as, where its value is a mere code."""
     measures: Annotated[list[MeasureSettings], Field(min_length=1, max_length=2)]
     """The first makes the order and the bars."""
     limit: Annotated[int, Field(ge=1, le=MORE_ROWS)] = 5
+    """Groups that are shown; the reader is told of more."""
     filters: Conditions = Field(default_factory=list)
+    """Only documents that match all of these."""
     date_field: FieldName = "creation"
+    """By which a document belongs to the period."""
     period: PeriodText | None = None
+    """Unless stated, the job's; "any": whatever the date."""
 
 
 class ListSettings(Model):
     """Documents, one a row."""
 
     label: Label
+    """What it is called; a table has one for each language."""
     doctype: Annotated[str, Field(min_length=1)]
+    """Of what."""
     fields: Annotated[list[FieldName], Field(min_length=1, max_length=4)]
+    """Columns, four at the most."""
     filters: Conditions = Field(default_factory=list)
+    """Only documents that match all of these."""
     date_field: FieldName = "creation"
+    """By which a document belongs to the period."""
     period: PeriodText = "any"
+    """"any": whatever the date."""
     order_by: Annotated[str, Field(pattern=r"^\w+( (asc|desc))?$")] = "creation desc"
+    """A field, and asc or desc."""
     limit: Annotated[int, Field(ge=1, le=MORE_ROWS)] = 10
+    """Documents that are shown; the reader is told of more."""
 
 
 @dataclass(slots=True)

@@ -37,6 +37,7 @@ class PeopleSettings(Model):
     fields: list[FieldName] = Field(default_factory=list)
     """Of the document: links to User, `owner`, `_assign`, or e-mail addresses."""
     users: list[str] = Field(default_factory=list)
+    """Users of the site."""
     roles: list[str] = Field(default_factory=list)
     """Everybody who has the role."""
     addresses: list[str] = Field(default_factory=list)
@@ -68,6 +69,7 @@ class RuleSettings(Model):
     """One rule."""
 
     doctype: Annotated[str, Field(min_length=1)]
+    """Of which documents."""
     date_field: Annotated[str, Field(pattern=r"^\w+(\.\w+)?$")]
     """A Date or Datetime; of a child table "table.field"."""
     days_before: Annotated[list[int], Field(min_length=1, max_length=50), AfterValidator(_thresholds)]
@@ -75,6 +77,7 @@ class RuleSettings(Model):
     filters: Conditions = Field(default_factory=list)
     """Only documents that match all of these. Cancelled ones are left out unless a filter is about docstatus."""
     notify: PeopleText
+    """Who is told; a field, such as "owner", or a list of them will do."""
     fallback: PeopleText = PeopleSettings(fields=["owner"])
     """Who is told where `notify` leads to nobody: an empty field, a disabled user."""
     look_back: Annotated[Duration, AfterValidator(_whole_days)] = timedelta(days=30)

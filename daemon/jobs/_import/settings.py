@@ -17,8 +17,11 @@ class Settings(JobSettings):
     """An import job."""
 
     doctype: str = ""
+    """What the rows become."""
     inbox: DirectoryPath | None = None
+    """A directory whose files are imported."""
     file: FilePath | None = None
+    """The one file that is imported."""
     requests: bool = False
     """Import what documents of the DocType Daemon Import ask for."""
     directory: DirectoryPath | None = None
@@ -32,28 +35,39 @@ class Settings(JobSettings):
     key: str = ""
     """The field by which a row finds its document again."""
     update_existing: bool = False
+    """Rows may change documents that are there."""
     on_conflict: Literal["error", "skip", "update"] = "error"
     """What becomes of a row whose document somebody changed between our reading and our writing."""
     blank: Literal["keep", "clear"] = "keep"
     """What an empty cell means for a document that is there."""
     submit: bool = False
+    """Submit what was created."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Header → "field", "table.field", or "" to leave the column out."""
     constants: dict[str, Any] = Field(default_factory=dict)
+    """Field → value, for every document."""
     defaults: dict[str, Any] = Field(default_factory=dict)
+    """Field → value, where a cell is empty."""
     ignore_unknown: bool = False
+    """Leave columns out that no field is for."""
     mandatory: bool = True
     """False: the site's own code fills mandatory fields in, so it shall say what is missing."""
     decimal: Literal["", ".", ","] = ""
+    """The decimal mark, where the file does not prove it."""
     dates: list[str] = Field(default_factory=list)
+    """Formats of dates, such as "dd.mm.yyyy", where the file does not prove it."""
     serials: Literal["", "1900", "1904"] = ""
     """Numbers where a date is wanted are a workbook's days, counted from there."""
     rating: Literal["", "stars", "fraction"] = ""
+    """What ratings count."""
     allow_read_only: bool = False
     """Write fields that only forms protect."""
     encoding: str | None = None
+    """Of text, where it is not found out."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Between cells, where it is not found out."""
     sheet: str | None = None
+    """Of a workbook; else its first that holds anything."""
     again: bool = False
     """Import a file anew though its content was imported before."""
     escape_formulas: bool = True
