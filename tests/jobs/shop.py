@@ -85,6 +85,17 @@ class Shop:
         wish = order.pop("wish", {})
         return app.runner.run(Order(job, app.new_run_id(), "by hand", wish=wish, **order))
 
+    def watched(self, direction: str, watch: Callable[[bool], None]) -> dict[str, Any]:
+        """A run, each of whose requests is told before it is sent and once it is answered: whether it writes."""
+        app = self.daemon.app
+        open_site, open_remote = app.runner.open_site, app.runner.open_remote
+        app.runner.open_site = lambda *a: _watched(open_site(*a), watch)
+        app.runner.open_remote = lambda *a: _watched(open_remote(*a), watch)
+        try:
+            return self.run(direction)
+        finally:
+            app.runner.open_site, app.runner.open_remote = open_site, open_remote
+
     @property
     def links(self) -> Links:
         return Links(self.daemon.app.state, "sync orders")
@@ -145,3 +156,18 @@ class Shop:
         self.api.requests.clear()
         self.sandbox.requests.clear()
         return found
+
+
+def _watched(port: Any, watch: Callable[[bool], None]) -> Any:
+    """`port`, each of whose requests is told."""
+    send = port.transport.send
+
+    def told(first: Any, *args: Any, **more: Any) -> Any:
+        writing = getattr(first, "method", first) != "GET" and "get_list" not in str(args)
+        watch(writing)
+        answer = send(first, *args, **more)
+        watch(writing)
+        return answer
+
+    port.transport.send = told
+    return port

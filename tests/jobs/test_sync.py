@@ -218,37 +218,36 @@ def test_losing_the_state_doubles_nothing(shop, daemon_for) -> None:
     assert again.link(amended).status == Status.LINKED
 
 
-def test_an_edit_between_reading_and_writing_is_not_overwritten(shop) -> None:
-    """The site's by `modified`, the record's by its ETag; both are read again and decided anew."""
+@pytest.mark.parametrize("edited", ["site", "remote", "another field"])
+def test_an_edit_between_reading_and_writing_is_not_overwritten(edited, shop) -> None:
+    """The site's by `modified`, the record's by its ETag: both are read again, and it is a conflict; an edit of another
+    field merges."""
     name = shop.order()
     shop.run()
     id_ = shop.doc(name)["custom_external_id"]
-    shop.edit(name, po_no="mine")
-    edits = iter(["shipped"])
+    if edited == "site":
+        shop.api.edit(id_, note="first")
+    else:
+        shop.edit(name, po_no="first")
+    once = iter([True])
 
-    def meanwhile() -> None:
-        for status in edits:
-            shop.api.edit(id_, status=status)
+    def meanwhile(writing: bool) -> None:
+        if writing and next(once, False):
+            match edited:
+                case "site":
+                    shop.edit(name, po_no="second")
+                case "remote":
+                    shop.api.edit(id_, note="second")
+                case _:
+                    shop.api.edit(id_, status="shipped")
 
-    shop.api.faults.add(Fault("latency", method="PATCH", path="*", times=1))
-    app = shop.daemon.app
-    original = app.runner.open_remote
-
-    def opened(*args: Any) -> Any:
-        remote = original(*args)
-        update = remote.update
-
-        def hooked(*values: Any) -> Any:
-            meanwhile()
-            return update(*values)
-
-        remote.update = hooked
-        return remote
-
-    app.runner.open_remote = opened
-    shop.run("push")
-    assert shop.api.orders[id_]["note"] == "mine" and shop.api.orders[id_]["status"] == "shipped"
-    assert any(seen.status == 412 for seen in shop.api.requests)
+    shop.watched("both", meanwhile)
+    site, remote = shop.doc(name), shop.api.orders[id_]
+    if edited == "another field":
+        assert (site["po_no"], remote["note"], remote["status"]) == ("first", "first", "shipped")
+    else:
+        assert {site["po_no"], remote["note"]} == {"first", "second"}
+        assert shop.link(name).status == Status.CONFLICT
 
 
 # Documents that live

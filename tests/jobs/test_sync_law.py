@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -163,17 +162,6 @@ class Syncing(RuleBasedStateMachine):
     def run(self, direction: str) -> None:
         self.shop.run(direction)
 
-    def watched(self, direction: str, watch: Callable[[bool], None]) -> None:
-        """A run, each of whose requests is told before it is sent and once it is answered: whether it writes."""
-        app = self.shop.daemon.app
-        open_site, open_remote = app.runner.open_site, app.runner.open_remote
-        app.runner.open_site = lambda *a: _watched(open_site(*a), watch)
-        app.runner.open_remote = lambda *a: _watched(open_remote(*a), watch)
-        try:
-            self.shop.run(direction)
-        finally:
-            app.runner.open_site, app.runner.open_remote = open_site, open_remote
-
     @rule(direction=st.sampled_from(["pull", "push", "both"]), after=st.integers(0, 8), writes=st.booleans())
     def run_and_be_killed(self, direction: str, after: int, writes: bool) -> None:
         """Before or after any request; half of the time any that writes."""
@@ -185,7 +173,7 @@ class Syncing(RuleBasedStateMachine):
                 raise Killed
 
         with suppress(Killed):
-            self.watched(direction, count)
+            self.shop.watched(direction, count)
         self.shop.daemon.app.close()
         self.shop.daemon = self.started(self.shop.sandbox, self.shop.api)
 
@@ -205,7 +193,7 @@ class Syncing(RuleBasedStateMachine):
                 elif self.shop.api.orders:
                     self.edit_there(number, "paid")
 
-        self.watched(direction, count)
+        self.shop.watched(direction, count)
 
     # The law
 
@@ -268,21 +256,6 @@ class Syncing(RuleBasedStateMachine):
                 last = max(self.notes.get(self.root(link.name), (0, "")), self.notes.get(link.remote, (0, "")))
                 if doc["docstatus"] != 2:
                     assert (doc.get("po_no") or "") == last[1], "an edit was lost"
-
-
-def _watched(port: Any, watch: Callable[[bool], None]) -> Any:
-    """`port`, each of whose requests is told."""
-    send = port.transport.send
-
-    def told(first: Any, *args: Any, **more: Any) -> Any:
-        writing = getattr(first, "method", first) != "GET" and "get_list" not in str(args)
-        watch(writing)
-        answer = send(first, *args, **more)
-        watch(writing)
-        return answer
-
-    port.transport.send = told
-    return port
 
 
 EXAMPLES = int(os.environ.get("SYNC_LAW_EXAMPLES", "6"))
