@@ -42,6 +42,7 @@ def _sample(outcome: Outcome) -> dict[str, Any]:
         "name": action.name,
         "result": outcome.result.value,
         "reason": outcome.reason or action.why,
+        **({"summary": outcome.summary} if outcome.summary else {}),
         **({"who": outcome.who} if outcome.who else {}),
     }
 

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from daemon.core.duration import format_duration
 
-SHOWN = 5
-"""Samples and reasons printed for each part; the JSON report has up to a hundred."""
+SHOWN, SHOWN_PLANNED = 5, 20
+"""Reasons and failures, and planned acts, printed for each part; the JSON report has up to a hundred samples."""
 
 _STYLES = {
     "done": "green", "ok": "green", "problem": "bold red", "failed": "bold red", "some failed": "yellow",
@@ -135,6 +135,7 @@ def _below(part: Mapping[str, Any], of_run: Mapping[str, str] | None) -> Iterabl
         yield _sentence(name, part["error"])
     for reason, count in sorted(part["reasons"].items(), key=lambda item: -item[1])[:SHOWN]:
         yield Text.assemble((f"{name}: ", "bold"), f"{count:,} {reason}")
+    yield from _planned(name, part)
     bad = [sample for sample in part["samples"] if sample["result"] in ("failed", "refused", "uncertain")]
     for sample in bad[:SHOWN]:
         who = f" ({sample['who']})" if sample.get("who") else ""
@@ -146,6 +147,15 @@ def _below(part: Mapping[str, Any], of_run: Mapping[str, str] | None) -> Iterabl
         yield Text(f"{name}: and {more:,} more like these")
     for note in [*part["notes"], *([part["facts"]["archive"]] if "archive" in part["facts"] else [])]:
         yield Text.assemble((f"{name}: ", "bold"), (note, "dim"))
+
+
+def _planned(name: str, part: Mapping[str, Any]) -> Iterable[Text]:
+    """What a dry run would do, one by one, where each is a matter of its own."""
+    planned = [one for one in part["samples"] if one["result"] == "planned" and "summary" in one]
+    for one in planned[:SHOWN_PLANNED]:
+        yield Text.assemble((f"{name} {one['name']}: ", "bold"), f"{one['verb']} {one['reason']}")
+    if planned and (more := part["counts"]["planned"] - len(planned[:SHOWN_PLANNED])) > 0:
+        yield Text(f"{name}: and {more:,} more like these; --rows FILE writes each")
 
 
 def _sentence(name: str, error: Mapping[str, str]) -> Text:

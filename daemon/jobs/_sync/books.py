@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -88,8 +89,10 @@ class Books:
         """Nothing was done. `again`: it is to be looked at anew, whatever changed."""
         return self.noted(pair, "keep", Result.KEPT, why, status=status, todo=PULL | PUSH if again else 0)
 
-    def planned(self, pair: Pair, verb: str, why: str) -> Outcome:
-        return self.noted(pair, verb, Result.KEPT if verb == "keep" else Result.PLANNED, why)
+    def planned(self, pair: Pair, verb: str, why: str, summary: str = "") -> Outcome:
+        """`summary`: what such pairs are counted under, where `why` is about this one alone."""
+        result = Result.KEPT if verb == "keep" else Result.PLANNED
+        return replace(self.noted(pair, verb, result, why), summary=summary)
 
     def agreed(self, pair: Pair, verb: str, why: str, owed: int) -> Outcome:
         """Both sides have been told. `owed`: directions that have something to tell yet."""

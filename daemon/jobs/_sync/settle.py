@@ -111,9 +111,13 @@ class Settler:
         to_remote = merge.to_remote if self._ways & PUSH and pair.member else Changes()
         if to_remote and self._api.record.read and not pair.fresh and not self._is_guarded(pair, to_remote):
             return self._merge(pair) if self._pairs.read(pair) else self._gone(pair, "remote")
-        what = _worded(to_site, to_remote)
         if self._run.dry_run:
-            return books.planned(pair, "update" if what else "keep", what or "nothing to tell")
+            sides = [side for side, changes in (("site", to_site), ("remote", to_remote)) if changes]
+            shown = _foreseen(to_site, site, to_remote, remote) or "nothing to tell"
+            return books.planned(
+                pair, "update" if sides else "keep", shown, f"to update: {' and '.join(sides)}" * bool(sides)
+            )
+        what = _worded(to_site, to_remote)
         if to_site:
             self._write_site(pair, to_site)
         if to_remote:
@@ -265,7 +269,8 @@ class Settler:
         if self._side.pending_field:
             doc[self._side.pending_field] = 0
         if self._run.dry_run:
-            return books.planned(pair, "create", f"on the site, for record {link.remote}")
+            shown = _cut(f"on the site, for record {link.remote}: {_listed(doc)}")
+            return books.planned(pair, "create", shown, "to create on the site")
         if self._side.submit:
             link.detail = {**link.detail, "submit": True}
             self._links.save([link])
@@ -308,7 +313,8 @@ class Settler:
             return books.kept(pair, "left out by the filters", Status.NEW)
         payload = self._fields.new_record(doc)
         if self._run.dry_run:
-            return books.planned(pair, "create", f"at {self._api.host}")
+            shown = _cut(f"at {self._api.host}: {_listed(payload)}")
+            return books.planned(pair, "create", shown, f"to create at {self._api.host}")
         link.key, link.status, link.asked = f"{self._run.id}-{link.id}", Status.CREATING, self._run.now()
         link.base = base_of(agreed := self._fields.of_site(doc), agreed)
         link.record, link.detail = exact.dumps(payload).decode(), {"asked": link.name}
@@ -381,7 +387,34 @@ def _within(path: str, paths: Sequence[str]) -> bool:
 
 def _worded(to_site: Changes, to_remote: Changes) -> str:
     sides = (("site", to_site), ("remote", to_remote))
-    text = "; ".join(f"{side}: {', '.join(sorted(changes.paths))}" for side, changes in sides if changes)
+    return _cut("; ".join(f"{side}: {', '.join(sorted(changes.paths))}" for side, changes in sides if changes))
+
+
+def _foreseen(to_site: Changes, site: Flat, to_remote: Changes, remote: Flat | None) -> str:
+    """What each side would be told, with what it holds now."""
+    parts = []
+    for side, changes, now in (("site", to_site, site), ("remote", to_remote, remote)):
+        told = [
+            f"{path}: {f'{now[path]!r} → ' if now and path in now else ''}{text!r}"
+            for path, text in sorted(changes.values.items())
+        ]
+        told += [f"{path} goes" for path in sorted(changes.gone)]
+        parts += [f"{side} {', '.join(told)}"] if told else []
+    return _cut("; ".join(parts))
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    """Fields with what they would hold; of a table the number of rows."""
+    return ", ".join(f"{name}: {_shown(value)}" for name, value in values.items() if value not in (None, ""))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return "1 row" if len(value) == 1 else f"{len(value)} rows"
+    return repr(str(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:299]}…"
 
 
