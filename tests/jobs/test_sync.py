@@ -135,7 +135,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(shop) -> None:
     report = shop.run(dry_run=True)
     said = {sample["reason"] for sample in report["parts"][0]["samples"]}
     assert {"site custom_external_status: 'new' → 'paid'", "remote po_no: 'x'"} < said and shop.writes() == []
-    assert any("on the site, for record" in one and "customer: 'Beta', items: 1 row" in one for one in said)
+    assert any("on the site, for record" in one and one.endswith("items: 1 row") for one in said)
     assert report["counts"] == {"planned": 3} and shop.links.counts() == {"linked": 2}
     assert shop.run()["counts"] == {"done": 3}
 

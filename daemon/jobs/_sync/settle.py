@@ -265,11 +265,12 @@ class Settler:
         assert record
         if "site" not in self._settings.create or not self._ways & PULL:
             return books.kept(pair, "has no document, and none is to be made", Status.NEW)
-        doc = {**self._fields.new_document(record.body), self._side.id_field: link.remote, **self._stamp}
+        told = self._fields.new_document(record.body)
+        doc = {**told, self._side.id_field: link.remote, **self._stamp}
         if self._side.pending_field:
             doc[self._side.pending_field] = 0
         if self._run.dry_run:
-            shown = _cut(f"on the site, for record {link.remote}: {_listed(doc)}")
+            shown = _cut(f"on the site, for record {link.remote}: {_listed(told)}")
             return books.planned(pair, "create", shown, "to create on the site")
         if self._side.submit:
             link.detail = {**link.detail, "submit": True}
