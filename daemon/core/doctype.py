@@ -7,7 +7,7 @@ Property Setters. Reads and writes nothing, and judges no value: that is daemon.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -213,6 +213,16 @@ class DocType:
         """Those of `fields` that are there and hold no dates; "table.field" is one of a child table's."""
         types = {name: self.column(name) for name in fields if name not in ("creation", "modified")}
         return [name for name, kind in types.items() if kind is not None and kind not in ("Date", "Datetime")]
+
+    def links(self, doc: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+        """(path, DocType, name) of what `doc` and its rows lead to, such as ("items[1].item_code", "Item", "A")."""
+        for fieldname, value in doc.items():
+            own, child = self.field(fieldname), self.children.get(fieldname)
+            if own and own.fieldtype == "Link" and value not in (None, ""):
+                yield fieldname, own.options, value
+            elif child and isinstance(value, list):
+                for number, row in enumerate(value, 1):
+                    yield from ((f"{fieldname}[{number}].{path}", of, name) for path, of, name in child.links(row))
 
     def grants(self, right: str, roles: Iterable[str]) -> bool:
         """A role among `roles` has `right` (a permission type of DocPerm) at level 0, on more than what it owns."""

@@ -4,17 +4,9 @@ Reads names and unique fields, a request for each batch and field."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from daemon.core.rows import key_digest
-from daemon.errors import NotFound, NotPermitted
 from daemon.jobs._import.batch import Target, Work
-
-HIDDEN = frozenset({"Administrator", "Guest"})
-"""Users that a list shows to nobody else (core/doctype/user/user.py:get_permission_query_conditions)."""
-LINKS_KEPT = 100_000
-"""Names of linked documents that are remembered."""
+from daemon.jobs._targets import Targets
 
 
 class Checks:
@@ -26,46 +18,25 @@ class Checks:
         self._unique = [
             one.fieldname for one in own if one.unique and not (target.key and one.fieldname == target.key.field)
         ]
-        self._links: dict[tuple[str, int], bool] = {}
-        self._unseen: set[str] = set()
-        """DocTypes whose documents this user may not list; the site judges links to them."""
+        self._targets = Targets(target.site)
 
     def check(self, work: Work) -> None:
         self._check_links(work)
         self._check_unique(work)
 
     def _check_links(self, work: Work) -> None:
-        places = [*work.docs, *work.changes]
-        wanted: dict[str, dict[int, Any]] = {}
-        for place in places:
-            for doctype, value, _ in work.batch.drafts[place].links:
-                digest = key_digest([value])
-                if (
-                    doctype not in self._unseen
-                    and value not in HIDDEN
-                    and doctype != self._doctype
-                    and (doctype, digest) not in self._links
-                ):
-                    wanted.setdefault(doctype, {})[digest] = value
-        for doctype, values in wanted.items():
-            self._learn_links(doctype, values)
-        for place in places:
-            for doctype, value, column in work.batch.drafts[place].links:
-                if self._links.get((doctype, key_digest([value]))) is False:
-                    why = f"line {work.batch.drafts[place].line}, {column}: there is no {doctype} {value!r}"
-                    _take_out(work, place, why, "MissingLink")
-                    break
-
-    def _learn_links(self, doctype: str, values: Mapping[int, Any]) -> None:
-        try:
-            rows = self._site.get_list(doctype, ["name"], [["name", "in", list(values.values())]])
-        except (NotPermitted, NotFound):
-            self._unseen.add(doctype)
-            return
-        there = {key_digest([row["name"]]) for row in rows}
-        if len(self._links) > LINKS_KEPT:
-            self._links.clear()
-        self._links.update({(doctype, digest): digest in there for digest in values})
+        """Links among the rows of one file are left to the site: what they lead to may come with it."""
+        links = [
+            (place, link)
+            for place in (*work.docs, *work.changes)
+            for link in work.batch.drafts[place].links
+            if link[0] != self._doctype
+        ]
+        self._targets.learn((doctype, value) for _, (doctype, value, _) in links)
+        for place, (doctype, value, column) in links:
+            if place not in work.fates and self._targets.lacks(doctype, value):
+                why = f"line {work.batch.drafts[place].line}, {column}: there is no {doctype} {value!r}"
+                _take_out(work, place, why, "MissingLink")
 
     def _check_unique(self, work: Work) -> None:
         sent = dict(work.docs)

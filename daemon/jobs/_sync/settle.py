@@ -7,7 +7,8 @@ looks, the next time, like what both sides agree upon.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ from daemon.core.api import Record
 from daemon.core.doctype import DocType
 from daemon.core.kind import RemotePort, Run
 from daemon.core.links import OWED, PULL, PUSH, LinksPort, Status
-from daemon.core.mapping import Fields, Flat
+from daemon.core.mapping import BadValue, Fields, Flat
 from daemon.core.plan import Action, Outcome, Result
 from daemon.core.reconcile import Base, Changes, Merge, Side, base_of, decided, reconcile
-from daemon.errors import AlreadyExists, Invalid, RemoteNotFound, RemoteRefused
+from daemon.errors import AlreadyExists, Invalid, NotFound, RemoteNotFound, RemoteRefused
 from daemon.jobs._sync.books import Books, Held
 from daemon.jobs._sync.pairs import Pair, Pairs, Visit
+from daemon.jobs._targets import Targets
 
 if TYPE_CHECKING:
     from daemon.jobs.sync import Settings
@@ -46,11 +48,27 @@ class Settler:
         self._pairs, self._books, self._remote, self._fields = pairs, books, remote, fields
         self._doctype, self._ways = doctype, ways
         self._side, self._api = settings.site, settings.api
+        self._targets = Targets(run.site)
 
     def settle(self, actions: Iterable[Action]) -> Iterable[Outcome]:
-        return self._run.each(
-            lambda pair: self._books.guarded(pair, self._decide, self._pairs.reread),
-            [action.pair for action in actions if isinstance(action, Visit) and action.pair],
+        pairs = [action.pair for action in actions if isinstance(action, Visit) and action.pair]
+        if self._run.dry_run:
+            self._targets.learn(self._ahead(pairs))
+        return self._run.each(lambda pair: self._books.guarded(pair, self._decide, self._pairs.reread), pairs)
+
+    def _ahead(self, pairs: Iterable[Pair]) -> Iterator[tuple[str, Any]]:
+        """(DocType, name) of what documents lead to that would be made for these pairs' records."""
+        for pair in pairs:
+            if pair.link.name is None and pair.adopted is None and pair.record:
+                with suppress(BadValue):
+                    links = self._doctype.links(self._fields.new_document(pair.record.body))
+                    yield from ((of, name) for _, of, name in links)
+
+    def _missing(self, doc: Mapping[str, Any]) -> str:
+        """What `doc` leads to, and is known not to be there."""
+        links = self._doctype.links(doc)
+        return ", ".join(
+            f"{path}: there is no {of} {name!r}" for path, of, name in links if self._targets.lacks(of, name)
         )
 
     def _decide(self, pair: Pair) -> Outcome:
@@ -270,6 +288,8 @@ class Settler:
         if self._side.pending_field:
             doc[self._side.pending_field] = 0
         if self._run.dry_run:
+            if missing := self._missing(told):
+                raise Invalid(missing)
             shown = _cut(f"on the site, for record {link.remote}: {_listed(told)}")
             return books.planned(pair, "create", shown, "to create on the site")
         if self._side.submit:
@@ -277,11 +297,14 @@ class Settler:
             self._links.save([link])
         try:
             made = self._site.insert({"doctype": self._doctype.name, **doc})
-        except (AlreadyExists, Invalid):
+        except (AlreadyExists, Invalid, NotFound) as error:
             pair.adopted = self._pairs.twin(str(link.remote))  # an earlier request of ours that was heard late
-            if pair.adopted is None:
-                raise
-            return self._decide(pair)
+            if pair.adopted is not None:
+                return self._decide(pair)
+            self._targets.learn((of, name) for _, of, name in self._doctype.links(told))
+            if missing := self._missing(told):
+                raise Invalid(f"{missing} ({error})") from None
+            raise
         self._pairs.holder(link, made)
         self._pairs.name(pair, made)
         link.base = base_of(agreed := self._fields.of_remote(record.body), agreed)
