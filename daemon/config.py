@@ -20,7 +20,6 @@ from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,6 +35,7 @@ from daemon.core.settings import (
     TimeoutSettings,
     Zone,
     did_you_mean,
+    web_address,
 )
 from daemon.errors import ConfigError, UsageError
 from daemon.schedule import Schedule
@@ -47,14 +47,8 @@ PLACES = (Path("config.toml"), Path("/etc/frappe-daemon/config.toml"))
 
 
 def _site_url(value: str) -> str:
-    parts = urlsplit(value)
-    if not value.isprintable() or " " in value or parts.port == 0:  # `port` itself raises ValueError beyond 65535
-        raise ValueError("holds a character or a port that no address has")
-    (parts.hostname or "").encode("idna")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError('is the site\'s address, such as "https://erp.example.com"')
-    if parts.username or parts.password:
-        raise ValueError("must not hold a user or password; name the key in site.api_key and site.api_secret")
+    what = 'the site\'s address, such as "https://erp.example.com"'
+    parts = web_address(value, what, "the key in site.api_key and site.api_secret")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError(f'ends after the host; write "{parts.scheme}://{parts.netloc}"')
     return f"{parts.scheme}://{parts.netloc}"

@@ -33,6 +33,7 @@ from daemon.core.settings import (
     TimeoutSettings,
     Zone,
     did_you_mean,
+    web_address,
 )
 
 FORMATS = ("iso", "iso-z", "epoch", "epoch-ms", "date")
@@ -82,14 +83,7 @@ class Endpoint(NamedTuple):
 
 
 def _address(value: str) -> str:
-    parts = urlsplit(value)
-    if not value.isprintable() or " " in value or parts.port == 0:  # `port` itself raises ValueError beyond 65535
-        raise ValueError("holds a character or a port that no address has")
-    (parts.hostname or "").encode("idna")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError('is an address such as "https://api.example.com/v1"')
-    if parts.username or parts.password:
-        raise ValueError("must not hold a user or password; name them in api.auth")
+    parts = web_address(value, 'an address such as "https://api.example.com/v1"', "them in api.auth")
     if parts.query or parts.fragment:
         raise ValueError("ends with the path; constant parameters belong in api.list.params")
     return value.rstrip("/")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -79,6 +80,19 @@ class Directory:
 
 
 DirectoryPath = Annotated[FilePath, Directory()]
+
+
+def web_address(value: str, what: str, secrets: str) -> SplitResult:
+    """The parts of an http address. Raises ValueError where it `is` not `what`, or holds what belongs into `secrets`."""
+    parts = urlsplit(value)
+    if not value.isprintable() or " " in value or parts.port == 0:  # `port` itself raises ValueError beyond 65535
+        raise ValueError("holds a character or a port that no address has")
+    (parts.hostname or "").encode("idna")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"is {what}")
+    if parts.username or parts.password:
+        raise ValueError(f"must not hold a user or password; name {secrets}")
+    return parts
 
 
 def _header(value: str) -> str:
