@@ -83,7 +83,7 @@ DirectoryPath = Annotated[FilePath, Directory()]
 
 
 def web_address(value: str, what: str, secrets: str) -> SplitResult:
-    """The parts of an http address. Raises ValueError where it `is` not `what`, or holds what belongs into `secrets`."""
+    """The parts of an http address. Raises ValueError where it is not `what`, or holds what belongs into `secrets`."""
     parts = urlsplit(value)
     if not value.isprintable() or " " in value or parts.port == 0:  # `port` itself raises ValueError beyond 65535
         raise ValueError("holds a character or a port that no address has")
