@@ -7,7 +7,7 @@ Paths such as "data.items" are dotted: keys of objects, or places in arrays; "" 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, NamedTuple
@@ -54,6 +54,8 @@ class Record:
     """What If-Match takes: the ETag header as it came, or the version in the body. None where there is none."""
     deleted: bool = False
     """A tombstone: the record is gone, and `body` holds what the API still says of it."""
+    whole: bool = field(default=False, compare=False)
+    """It was read by itself, so that what is not in it is not there. Lists and answers may tell a part alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,8 +441,9 @@ class RecordSettings(Model):
     idempotent: bool = False
     """The API promises that a create of the same key has one effect, so that one whose reply was lost may be sent
     again. Many APIs take the header and ignore it."""
-    if_match: bool = True
-    """Updates and deletions carry If-Match where an ETag or a version is known."""
+    if_match: bool | None = None
+    """Updates and deletions carry If-Match where an ETag or a version is known. Many APIs send ETags and ignore that:
+    unless this is true, a record is read before it is changed all the same. False: it is not sent."""
 
 
 class ApiTimeouts(TimeoutSettings):

@@ -116,13 +116,13 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form: {value!r}")
 
 
-def at(value: Any, path: str) -> Any:
-    """What stands at the dotted `path` ("data.0.id") in `value`, "" being the whole; None where nothing does."""
+def at(value: Any, path: str, default: Any = None) -> Any:
+    """What stands at the dotted `path` ("data.0.id") in `value`, "" being the whole; `default` where nothing does."""
     for part in path.split(".") if path else ():
         if isinstance(value, Mapping):
-            value = value.get(part)
+            value = value.get(part, default)
         elif isinstance(value, list) and part.isascii() and part.isdigit():
-            value = value[int(part[:9])] if int(part[:9]) < len(value) else None
+            value = value[int(part[:9])] if int(part[:9]) < len(value) else default
         else:
-            return None
+            return default
     return value

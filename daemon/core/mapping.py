@@ -9,18 +9,21 @@ in the table means nothing. Reads and writes nothing.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import partial
+from itertools import count
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
 from daemon.core import doctype as meta
+from daemon.core.agreed import ABSENT, Base, Side, digest, held_by
 from daemon.core.api import Dotted
 from daemon.core.doctype import DocType
 from daemon.core.exact import at
@@ -32,6 +35,7 @@ Flat = dict[str, str | None]
 Function = Callable[[Any, Mapping[str, Any]], Any]
 """(value, whole document or record) → value."""
 
+_NOWHERE = object()
 THERE = "+"
 """The value of a row's own path."""
 PRECISION = 6
@@ -329,6 +333,9 @@ class Cell:
         except _CONVERSION as error:
             raise BadValue(f"{self.remote} is {_shown(value)} at the remote, expected {error}") from None
 
+    def is_told(self, record: Mapping[str, Any]) -> bool:
+        return at(record, self.remote, _NOWHERE) is not _NOWHERE
+
     def _translated(self, value: Any) -> str | None:
         text = _of_text(value)
         if text is None:
@@ -386,17 +393,49 @@ class Grid:
     site_constants: Mapping[str, Any]
     remote_constants: Mapping[str, Any]
 
-    def keyed(self, rows: Any, key_of: Callable[[Mapping[str, Any]], str | None]) -> Iterator[tuple[str, Any]]:
-        """(key, row) of each; a key that comes again is numbered, so that two rows of one item stay two."""
+    def keyed(
+        self, rows: Any, text: Callable[[Cell, Any], str | None], base: Base | None = None, side: Side = "site"
+    ) -> Iterator[tuple[str, Any]]:
+        """(key, row) of each. Rows of one key are numbered; one that is as `side` held it in `base` keeps its number,
+        so that no row takes the place of another that goes, comes or moves."""
         if rows is None:
             return
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
             raise BadValue(f"{self.remote} is {_shown(rows)}, expected a list of rows")
-        seen: dict[str, int] = {}
-        for row in rows:
-            key = _ODD.sub(lambda sign: f"%{ord(sign[0]):02X}", key_of(row) or "")
-            seen[key] = number = seen.get(key, 0) + 1
+        keys = [_ODD.sub(lambda sign: f"%{ord(sign[0]):02X}", text(self.key, row) or "") for row in rows]
+        several = {key for key, number in Counter(keys).items() if number > 1}
+        several |= {split(path)[1].partition("#")[0] for path in base or () if "#" in path}
+        numbers = {
+            key: self._numbers([row for row, own in zip(rows, keys, strict=True) if own == key], key, text, base, side)
+            for key in several
+        }
+        for key, row in zip(keys, rows, strict=True):
+            number = next(numbers[key]) if key in several else 1
             yield (key if number == 1 else f"{key}#{number}"), row
+
+    def _numbers(
+        self, rows: list[Any], key: str, text: Callable[[Cell, Any], str | None], base: Base | None, side: Side
+    ) -> Iterator[int]:
+        """Of rows that have one key, in their order."""
+        told = [cell for cell in self.cells if not cell.on_create]
+        then: dict[int, list[str]] = {}
+        for path, entry in (base or {}).items():
+            table, known, cell = split(path)
+            plain, _, place_of = known.partition("#")
+            if table == self.site and plain == key and not cell and held_by(side, entry) != ABSENT:
+                then[int(place_of or 1)] = [held_by(side, (base or {}).get(f"{path}.{one.site}")) for one in told]
+        found: dict[int, int] = {}
+        for place, row in enumerate(rows):
+            now = [digest(text(cell, row)) for cell in told]
+            if (same := next((number for number in sorted(then) if then[number] == now), None)) is not None:
+                del then[same]
+                found[place] = same
+        edited, free = iter(sorted(then)), (n for n in count(1) if n not in then and n not in found.values())
+        for place in range(len(rows)):
+            if place not in found:
+                number = next(edited, 0)
+                found[place] = number or next(free)
+        return iter([found[place] for place in range(len(rows))])
 
 
 _ODD = re.compile(r"[\[\]#%]")
@@ -436,19 +475,35 @@ class Fields:
 
     # Either side → one form. Both raise BadValue.
 
-    def of_site(self, doc: Mapping[str, Any]) -> Flat:
+    def of_site(self, doc: Mapping[str, Any], base: Base | None = None) -> Flat:
+        """`base`: what both held when they last agreed, which tells rows of one key apart."""
         flat = {cell.site: cell.of_site(doc) for cell in self.cells if not cell.on_create}
         for grid in self.grids:
             if not grid.on_create:
-                _flatten(flat, grid, grid.keyed(doc.get(grid.site), grid.key.of_site), Cell.of_site)
+                rows = grid.keyed(doc.get(grid.site), Cell.of_site, base, "site")
+                _flatten(flat, grid, rows, lambda cell, row: {cell.site: cell.of_site(row)})
         return flat
 
-    def of_remote(self, record: Mapping[str, Any]) -> Flat:
-        flat = {cell.site: cell.of_remote(record) for cell in self.cells if not cell.on_create}
+    def of_remote(self, record: Mapping[str, Any], base: Base | None = None, *, whole: bool = True) -> Flat:
+        """`whole`: what is not in `record` is empty; else it is not told, and no path of the answer."""
+
+        def told(cell: Cell, body: Mapping[str, Any]) -> Flat:
+            return {cell.site: cell.of_remote(body)} if whole or cell.is_told(body) else {}
+
+        flat: Flat = {}
+        for cell in self.cells:
+            if not cell.on_create:
+                flat |= told(cell, record)
         for grid in self.grids:
             if not grid.on_create:
-                _flatten(flat, grid, grid.keyed(at(record, grid.remote), grid.key.of_remote), Cell.of_remote)
+                rows = grid.keyed(at(record, grid.remote), Cell.of_remote, base, "remote")
+                _flatten(flat, grid, rows, told)
         return flat
+
+    def untold(self, record: Mapping[str, Any]) -> list[str]:
+        """Fields and tables of the site of which `record` says nothing."""
+        parts: list[Cell | Grid] = [*self.cells, *self.grids]
+        return [part.site for part in parts if not part.on_create and at(record, part.remote, _NOWHERE) is _NOWHERE]
 
     # One form → what is sent
 
@@ -465,7 +520,7 @@ class Fields:
                         **grid.site_constants,
                         **{c.site: c.to_site(c.of_remote(row)) for c in grid.cells if c.flow != "push"},
                     }
-                    for _, row in grid.keyed(at(record, grid.remote), grid.key.of_remote)
+                    for _, row in grid.keyed(at(record, grid.remote), Cell.of_remote)
                 ]
         return doc
 
@@ -478,7 +533,7 @@ class Fields:
         return record
 
     def document_changes(
-        self, changes: Mapping[str, str | None], gone: Iterable[str], doc: Mapping[str, Any]
+        self, changes: Mapping[str, str | None], gone: Iterable[str], doc: Mapping[str, Any], base: Base | None = None
     ) -> dict[str, Any]:
         """Fields to send for `changes` (path → text) and rows that are `gone` (paths). A table is sent whole, with all
         that its rows hold, since what is left out of a row is emptied (frappe/model/base_document.py:db_update)."""
@@ -492,7 +547,7 @@ class Fields:
                 continue
             changed, removed = rows[grid.site]
             table = []
-            for key, row in grid.keyed(doc.get(grid.site), grid.key.of_site):
+            for key, row in grid.keyed(doc.get(grid.site), Cell.of_site, base, "site"):
                 if key not in removed:
                     new = changed.pop(key, {})
                     table.append({**row, **{c.site: c.to_site(new[c.site]) for c in grid.cells if c.site in new}})
@@ -504,7 +559,8 @@ class Fields:
         return sent
 
     def record_changes(self, changes: Mapping[str, str | None], gone: Iterable[str], record: Mapping[str, Any] | None,
-                       site: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:  # fmt: skip
+                       site: Mapping[str, Any], base: Base | None = None, *, whole: bool,
+                       ) -> dict[str, Any]:  # fmt: skip
         """The payload that brings `changes` to the remote. `whole`: all of `record` as it is there, overlaid, for an
         API whose PUT replaces; else what differs alone. An array is sent whole: from the rows of `record` where it is
         known, else from those of the document `site`. Raises BadValue."""
@@ -518,7 +574,7 @@ class Fields:
         for grid in self.grids:
             if grid.site in rows:
                 changed, removed = rows[grid.site]
-                put(sent, grid.remote, _array(grid, changed, removed, record, site))
+                put(sent, grid.remote, _array(grid, changed, removed, record, site, base))
         return sent
 
 
@@ -539,15 +595,15 @@ def _with(constants: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows(grid: Grid, doc: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = grid.keyed(doc.get(grid.site), grid.key.of_site)
+    rows = grid.keyed(doc.get(grid.site), Cell.of_site)
     return [_built(grid.cells, grid.remote_constants, row) for _, row in rows]
 
 
 def _array(grid: Grid, changed: dict[str, Flat], removed: set[str], record: Mapping[str, Any] | None,
-           site: Mapping[str, Any]) -> list[dict[str, Any]]:  # fmt: skip
+           site: Mapping[str, Any], base: Base | None) -> list[dict[str, Any]]:  # fmt: skip
     if record is None:
         return _rows(grid, site)
-    there = grid.keyed(at(record, grid.remote), grid.key.of_remote)
+    there = grid.keyed(at(record, grid.remote), Cell.of_remote, base, "remote")
     array = [_overlaid(grid, deepcopy(row), changed.pop(key, {})) for key, row in there if key not in removed]
     return array + [_overlaid(grid, _with(grid.remote_constants), new) for new in changed.values()]
 
@@ -559,13 +615,13 @@ def _overlaid(grid: Grid, row: dict[str, Any], new: Flat) -> dict[str, Any]:
     return row
 
 
-def _flatten(flat: Flat, grid: Grid, rows: Iterable[tuple[str, Any]], text: Callable[[Cell, Any], str | None]) -> None:
+def _flatten(flat: Flat, grid: Grid, rows: Iterable[tuple[str, Any]], told: Callable[[Cell, Any], Flat]) -> None:
     for key, row in rows:
         place = f"{grid.site}[{key}]"
         flat[place] = THERE
         for cell in grid.cells:
             if not cell.on_create:
-                flat[f"{place}.{cell.site}"] = text(cell, row)
+                flat.update({f"{place}.{name}": text for name, text in told(cell, row).items()})
 
 
 def _by_table(changes: Mapping[str, str | None], gone: Iterable[str]) -> dict[str, tuple[dict[str, Flat], set[str]]]:

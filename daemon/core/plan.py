@@ -84,7 +84,7 @@ class Guard:
             return ""
         if self.max_rows is not None and planned > self.max_rows:
             return f"would remove {planned:,} rows, more than guard.max_rows = {self.max_rows:,}"
-        percent = 100.0 * planned / total if total else 100.0
+        percent = min(100.0, 100.0 * planned / total) if total else 100.0  # rows may come between the two counts
         if self.max_percent is not None and percent > self.max_percent:
             part = f"{planned:,} of {total:,} rows ({percent:.1f} %)"
             return f"would remove {part}, more than guard.max_percent = {self.max_percent:g}"

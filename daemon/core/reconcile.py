@@ -8,25 +8,14 @@ side, and is not taken for a change.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Literal
 
+from daemon.core.agreed import ABSENT, Base, Side, digest, held, held_by
 from daemon.core.mapping import Flat, Flow
 
-Base = dict[str, str]
-"""Path → digest of what both held, or "SITE REMOTE" where they held it in different forms."""
 Policy = Literal["hold", "site", "remote", "newest"]
-Side = Literal["site", "remote"]
-
-ABSENT = "-"
-"""Digest of a path that one side has not."""
-
-
-def digest(text: str | None) -> str:
-    """48 bits: enough to tell one field's values apart, few enough to keep for each field of a million records."""
-    return "" if text is None else blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def base_of(site: Flat, remote: Flat) -> Base:
@@ -78,9 +67,12 @@ class Merge:
     clashes: list[Clash] = field(default_factory=list)
 
 
-def reconcile(site: Flat, remote: Flat | None, base: Base | None, flow: Callable[[str], Flow]) -> Merge:
-    """`remote` None: known to hold what it held when they last agreed. `base` None: they never agreed, so that what
-    differs in a field that goes both ways is a clash."""
+def reconcile(
+    site: Flat, remote: Flat | None, base: Base | None, flow: Callable[[str], Flow], untold: Collection[str] = ()
+) -> Merge:
+    """`remote` None: known to hold what it held when they last agreed; so does what it does not tell, fields and cells
+    that are not in it, and the tables `untold`. `base` None: they never agreed, so that what differs in a field that
+    goes both ways is a clash."""
     merge = Merge()
     if remote is None:
         _only_site(merge, site, base or {}, flow)
@@ -88,20 +80,25 @@ def reconcile(site: Flat, remote: Flat | None, base: Base | None, flow: Callable
     if site == remote:
         return merge
     rows: set[str] = set()
+    unseen: Flat = {}
     for path in site.keys() | remote.keys():
         row = path.partition("].")[0] + "]" if "]." in path else path
-        if row[-1] == "]" and (row in site) != (row in remote):
+        if path.partition("[")[0] in untold or (path not in remote and (row[-1] != "]" or row in remote)):
+            unseen |= {path: site[path]}
+        elif row[-1] == "]" and (row in site) != (row in remote):
             rows.add(row)
-        elif path in site and path in remote and site[path] != remote[path]:
-            held = None if base is None else base.get(path)
-            _judge(merge, path, site[path], remote[path], held, flow(path))
+        elif path in site and site[path] != remote[path]:
+            _judge(merge, path, site[path], remote[path], (base or {}).get(path), flow(path))
     for row in sorted(rows):
         _judge_row(merge, row, site, remote, base, flow)
+    if base is not None:  # where they never agreed, nobody knows what the remote holds there
+        then = {path: entry for path, entry in base.items() if path in unseen or path.partition("[")[0] in untold}
+        _only_site(merge, {path: text for path, text in unseen.items() if path in base or "[" in path}, then, flow)
     return merge
 
 
-def _judge(merge: Merge, path: str, site: str | None, remote: str | None, held: str | None, flow: Flow) -> None:
-    ours, theirs = _held(held)
+def _judge(merge: Merge, path: str, site: str | None, remote: str | None, entry: str | None, flow: Flow) -> None:
+    ours, theirs = held(entry)
     site_changed, remote_changed = digest(site) != ours, digest(remote) != theirs
     if flow == "pull":
         if remote_changed:
@@ -117,23 +114,15 @@ def _judge(merge: Merge, path: str, site: str | None, remote: str | None, held: 
         merge.to_site.values[path] = remote
 
 
-def _held(held: str | None) -> tuple[str, str]:
-    """(the site's digest, the remote's) when they last agreed."""
-    if held is None:
-        return ABSENT, ABSENT
-    ours, _, theirs = held.partition(" ")
-    return ours, theirs if _ else ours
-
-
 def _judge_row(
     merge: Merge, row: str, site: Flat, remote: Flat, base: Base | None, flow_of: Callable[[str], Flow]
 ) -> None:
     """A row that one side alone has: it came here, or it went there."""
     here, flow = row in site, flow_of(row)
     cells = _cells_of(row, site if here else remote)
-    held = _held((base or {}).get(row))
-    had, was_there = (held if here else held[::-1])[0] != ABSENT, (held if here else held[::-1])[1] != ABSENT
-    edited = any(digest(text) != _held((base or {}).get(path))[0 if here else 1] for path, text in cells.items())
+    ours, theirs = held((base or {}).get(row))
+    had, was_there = (ours != ABSENT, theirs != ABSENT) if here else (theirs != ABSENT, ours != ABSENT)
+    edited = any(digest(text) != held((base or {}).get(path))[0 if here else 1] for path, text in cells.items())
     holder_of, other = (merge.to_site, merge.to_remote) if here else (merge.to_remote, merge.to_site)
     if had and not was_there and not edited:
         return  # the other side had it in another form, or never took it
@@ -155,10 +144,10 @@ def _cells_of(row: str, flat: Flat) -> Flat:
 def _only_site(merge: Merge, site: Flat, base: Base, flow: Callable[[str], Flow]) -> None:
     """The remote is known to be unchanged: what the site changed goes there."""
     for path, text in site.items():
-        if digest(text) != _held(base.get(path))[0] and flow(path) != "pull":
+        if digest(text) != held(base.get(path))[0] and flow(path) != "pull":
             merge.to_remote.values[path] = text
-    for path, held in base.items():
-        if path not in site and path.endswith("]") and _held(held)[0] != ABSENT and flow(path) != "pull":
+    for path, entry in base.items():
+        if path not in site and path.endswith("]") and held(entry)[0] != ABSENT and flow(path) != "pull":
             merge.to_remote.gone.append(path)
 
 
@@ -175,8 +164,30 @@ def decided(merge: Merge, site: Flat, remote: Flat, winner: Side, flow: Callable
     return Merge(merge.to_site, merge.to_remote, [])
 
 
-def changed(flat: Flat, base: Base | None, side: Side) -> list[str]:
-    """Paths of which `side` holds something else now than when both last agreed; rows that went are among them."""
-    held = {path: _held(text)[0 if side == "site" else 1] for path, text in (base or {}).items()}
+def changed(flat: Flat, base: Base | None, side: Side, untold: Collection[str] = ()) -> list[str]:
+    """Paths of which `side` holds something else now than when both last agreed; rows that went are among them. What
+    it does not tell, fields and cells that are not in `flat`, and the tables `untold`, has not changed."""
+    then = {path: entry for path, text in (base or {}).items() if (entry := held_by(side, text)) != ABSENT}
     now = {path: digest(text) for path, text in flat.items()}
-    return [path for path in held.keys() | now.keys() if held.get(path, ABSENT) != now.get(path, ABSENT)]
+    differing = [path for path, text in now.items() if then.get(path, ABSENT) != text]
+    return differing + [
+        path for path in then if path not in now and path[-1] == "]" and path.partition("[")[0] not in untold
+    ]
+
+
+def agreed(old: Base | None, site: Flat, remote: Flat, told: Collection[str], untold: Collection[str] = ()) -> Base:
+    """What is remembered from now on: what is the same on both sides, and what was `told`, in whatever form the other
+    side keeps it, or as it was told where that does not say. What differs otherwise, since it waits for another run or
+    came about as we wrote, is not agreed upon."""
+
+    def is_told(path: str) -> bool:
+        return any(path == one or path.startswith(f"{one}.") for one in told)
+
+    def says(path: str) -> bool:
+        row = path.partition("].")[0] + "]" if "]." in path else path
+        return path.partition("[")[0] not in untold and (path in remote or (row[-1] == "]" and row not in remote))
+
+    quiet = {path for path in site if not says(path)}
+    now = base_of(site, remote | {path: site[path] for path in quiet if is_told(path)})
+    new = {p: entry for p, entry in now.items() if (" " not in entry or is_told(p)) and (p not in quiet or is_told(p))}
+    return {path: entry for path, entry in (old or {}).items() if not is_told(path)} | new

@@ -30,18 +30,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from daemon.core.agreed import Side
 from daemon.core.api import ApiSettings
 from daemon.core.kind import DialectPort, Inquiry, JournalPort, Need, Part, Provision, RemotePort, Run, SitePort, Source
-from daemon.core.links import OPEN, PULL, PUSH, LinksPort, Status
+from daemon.core.links import PULL, PUSH, LinksPort, Status
 from daemon.core.mapping import FieldMap, Fields, compiled
-from daemon.core.plan import Action, Census, Guard, Outcome, Refusal
-from daemon.core.reconcile import Policy, Side
+from daemon.core.plan import Action, Census, Guard, Outcome
+from daemon.core.reconcile import Policy
 from daemon.core.settings import Conditions, Duration, FieldName, JobSettings, Model, PositiveDuration
 from daemon.errors import AlreadyRunning, SyncStopped, UsageError
 from daemon.jobs._sync.books import Books
@@ -54,6 +56,8 @@ DIRECTIONS = ("pull", "push")
 """Each may have a schedule of its own: schedule = { pull = "…", push = "…" }."""
 FEW = 20
 """Pairs below which "everything changed" and "too many deleted" mean nothing."""
+WINDOW = timedelta(days=1)
+"""In which deletions are added up."""
 
 
 class SiteSide(Model):
@@ -124,9 +128,10 @@ class Settings(JobSettings):
     full_every: Duration = timedelta(days=7)
     """How often everything is compared, for what no stamp shows. "0s": never."""
     max_delete: Annotated[float, Field(gt=0, le=100)] = 25.0
-    """Percent of all pairs; more deletions stop the job."""
-    max_change: Annotated[float, Field(gt=0, le=100)] = 80.0
-    """Percent of all pairs; more changes at once stop the job."""
+    """Percent of the pairs that an earlier full comparison knew; more deletions within a day stop the job."""
+    max_change: Annotated[float, Field(gt=0, le=100)] = 50.0
+    """Percent of all pairs; more changes at once stop the job, and so do new twins in more than twice the number of
+    pairs."""
     canary: Canary | None = None
     give_up: Annotated[int, Field(ge=1, le=100)] = 8
     """Failures after which a pair waits for a person."""
@@ -207,8 +212,9 @@ def provisions(settings: Settings, site: SitePort) -> Iterable[Provision]:  # no
 def parts(run: Run, settings: Settings) -> Iterable[Part]:
     """What changed; and, once that is known, what was deleted."""
     sync = Sync(run, settings)
-    yield Changes(sync)
-    if sync.settler and sync.links.counts().get(Status.GONE):
+    changes = Changes(sync)
+    yield changes
+    if changes.tally.error is None and sync.links.counts().get(Status.GONE):
         yield Deletions(sync)
 
 
@@ -259,11 +265,27 @@ class Sync:
         ways = run.direction or settings.direction
         self.ways = PULL | PUSH if ways == "both" else PULL if ways == "pull" else PUSH
         self.links: LinksPort
+        self.known: dict[str, int] = {}
+        """Side → pairs that an earlier full listing of it has seen."""
         self.remote: RemotePort
         self.fields: Fields
         self.pairs: Pairs
         self.settler: Settler | None = None
         self.parting: Parting
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what both sides are, and what is compared."""
+        return f"{self.settings.fingerprint} {self.run.site.url}"
+
+    @property
+    def release(self) -> str:
+        return f"Look at both sides; if all is right, `frappe-daemon sync {self.run.section} --release` goes on."
+
+    def lock(self, why: str) -> None:
+        """Raises SyncStopped, now and in each run until it is released."""
+        self.memory.put(lock={"at": self.run.now().isoformat(), "why": why})
+        raise SyncStopped(why, action=self.release)
 
     def begin(self) -> None:
         """Be the only run of either direction, and know what fields there are. Raises Stopped."""
@@ -274,6 +296,7 @@ class Sync:
             except AlreadyRunning:
                 self.run.pause(1.0)
         self.links = self.run.links(self.name)
+        self.known = {side: self.links.count_known(side) for side in get_args(Side)}
         self.remote = self.run.remote(self.settings.api)
         site, side = self.run.site, self.settings.site
         doctype = site.meta(side.doctype)
@@ -288,7 +311,8 @@ class Sync:
         )  # fmt: skip
         books = Books(run, links, doctype.name, settings.give_up)
         self.pairs = pairs = Pairs(run, settings, links, remote, fields, doctype, ways)
-        self.settler = Settler(run, settings, pairs, books, links, remote, fields, doctype, ways)
+        forgetful = self.memory.get("full site") is None
+        self.settler = Settler(run, settings, pairs, books, links, remote, fields, doctype, ways, forgetful=forgetful)
         self.parting = Parting(run, settings, pairs, books, remote, fields, ways)
 
 
@@ -311,7 +335,7 @@ class Changes(Part):
         self._looks_sane(gatherer)
         waiting = sync.links.count_waiting(sync.ways, sync.run.now())
         total = sum(sync.links.counts().values())
-        sync.memory.put(lock=None, fingerprint=sync.settings.fingerprint)
+        sync.memory.put(lock=None, fingerprint=sync.fingerprint)
         self._remind()
         return Census(total, waiting, waiting)
 
@@ -320,7 +344,7 @@ class Changes(Part):
         memory, settings = self._sync.memory, self._sync.settings
         wish = self._sync.run.wish
         known = memory.get("fingerprint")
-        if known not in (None, settings.fingerprint) and not wish.get("resync"):
+        if known not in (None, self._sync.fingerprint) and not wish.get("resync"):
             raise SyncStopped(
                 "the mapping, a filter or an address was changed since the last run, so that what both sides agreed "
                 "upon may mean something else now",
@@ -328,38 +352,33 @@ class Changes(Part):
             )
         lock = memory.get("lock")
         if lock and not wish.get("release"):
-            raise SyncStopped(f"stopped since {lock['at'][:16]}: {lock['why']}", action=self._release)
+            raise SyncStopped(f"stopped since {lock['at'][:16]}: {lock['why']}", action=self._sync.release)
         if settings.canary and not wish.get("release"):
             self._check_canary(settings.canary)
-
-    @property
-    def _release(self) -> str:
-        return f"Look at both sides; if all is right, `frappe-daemon sync {self._sync.run.section} --release` goes on."
 
     def _check_canary(self, canary: Canary) -> None:
         sync = self._sync
         if not sync.run.site.present(sync.settings.site.doctype, [canary.site], []):
-            self._lock(f"the canary is missing: {sync.settings.site.doctype} {canary.site}")
+            sync.lock(f"the canary is missing: {sync.settings.site.doctype} {canary.site}")
         if sync.remote.read(canary.remote) is None:
-            self._lock(f"the canary is missing: record {canary.remote} of {sync.settings.api.host}")
-
-    def _lock(self, why: str) -> None:
-        """Raises SyncStopped, now and in each run until it is released."""
-        self._sync.memory.put(lock={"at": self._sync.run.now().isoformat(), "why": why})
-        raise SyncStopped(why, action=self._release)
+            sync.lock(f"the canary is missing: record {canary.remote} of {sync.settings.api.host}")
 
     def _looks_sane(self, gatherer: Gatherer) -> None:
+        """Raises SyncStopped where what the lists show looks like another site, another API, or an accident."""
         sync = self._sync
         if sync.run.wish.get("release"):
             return
         linked = sync.links.counts().get(Status.LINKED, 0)
         for side, number in gatherer.full.items():
-            if number == 0 and linked > 2:
-                self._lock(f"the {side} is suddenly empty, but {linked:,} pairs are known")
+            if number == 0 and linked > 1:
+                sync.lock(f"the {side} is suddenly empty, but {linked:,} pairs are known")
         changed = sync.links.count_changed()
         if linked >= FEW and changed * 100 > linked * sync.settings.max_change and not gatherer.resync:
             bound = f"max_change = {sync.settings.max_change:g} %"
-            self._lock(f"{changed:,} of {linked:,} pairs changed at once, more than {bound}")
+            sync.lock(f"{changed:,} of {linked:,} pairs changed at once, more than {bound}")
+        for side, new in gatherer.new.items():
+            if linked >= FEW and new > 2 * linked and side in gatherer.known_before:
+                sync.lock(f"the {side} has {new:,} at once that are new, but {linked:,} pairs are known")
 
     def _remind(self) -> None:
         """Pairs that wait for a person are told in each report."""
@@ -395,15 +414,29 @@ class Deletions(Part):
         self._sync = sync
 
     def census(self) -> Census:
-        sync = self._sync
-        counts = sync.links.counts()
-        gone, total = counts.get(Status.GONE, 0), sum(counts.get(status, 0) for status in (*OPEN, Status.GONE))
-        percent = 100.0 * gone / total if total else 0.0
-        allowed = sync.run.wish.get("release")
-        if gone and total >= FEW and percent > sync.settings.max_delete and not allowed:
-            bound = f"max_delete = {sync.settings.max_delete:g}"
-            self.guard = Refusal(why=f"{gone:,} of {total:,} pairs ({percent:.1f} %) lost one side, more than {bound}")
-        return Census(total, gone, gone)
+        """Each side by itself, and by what an earlier full comparison of it knew: pairs that came since, perhaps from
+        elsewhere, make nothing safer. What went within a day counts together, so that small steps are one large one."""
+        sync, allowed, lately = self._sync, self._sync.settings.max_delete, self._lately()
+        gone = Counter(link.detail.get("gone") for page in sync.links.in_status(Status.GONE) for link in page)
+        for side, number in gone.items():
+            lost, known = number + lately, sync.known.get(str(side), 0) + lately
+            if known >= FEW and lost * 100 > known * allowed and not sync.run.wish.get("release"):
+                before = f", {lately:,} of them within a day before" if lately else ""
+                bound = f"{100 * lost / known:.0f} %, more than max_delete = {allowed:g}"
+                sync.lock(f"{lost:,} of {known:,} pairs lost the {side}'s half{before}: {bound}")
+        return Census(max(sum(sync.known.values()), gone.total()), gone.total(), gone.total())
+
+    def _lately(self) -> int:
+        """Deletions that were propagated within a day."""
+        since = (self._sync.run.now() - WINDOW).isoformat()
+        return sum(number for at, number in self._sync.memory.get("deleted") or () if at > since)
+
+    def close(self) -> None:
+        sync, done = self._sync, self.tally.counts["done"]
+        if done:
+            since = (sync.run.now() - WINDOW).isoformat()
+            kept = [entry for entry in sync.memory.get("deleted") or () if entry[0] > since]
+            sync.memory.put(deleted=[*kept, [sync.run.now().isoformat(), done]])
 
     def plan(self) -> Iterator[list[Action]]:
         for page in self._sync.links.in_status(Status.GONE):

@@ -6,6 +6,7 @@ What differs between APIs is in `ApiSettings`; how requests are sent, repeated a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from types import TracebackType
@@ -52,13 +53,13 @@ class Remote:
         return self._pages().first(listing_of(self.settings.list))
 
     def read(self, id: str) -> Record | None:
-        """The record as it is now; None where there is none (404, 410)."""
+        """The record as it is now, whole; None where there is none (404, 410)."""
         endpoint = self._endpoint("read")
         try:
             reply = self._send(endpoint, id)
         except errors.RemoteNotFound:
             return None
-        return self._due(reply, endpoint, id)
+        return replace(self._due(reply, endpoint, id), whole=True)
 
     def find(self, key: str) -> list[Record]:
         """The records that hold our `key`: none, one or more.
@@ -153,7 +154,7 @@ class Remote:
             ) from None
 
     def _condition(self, etag: str | None) -> dict[str, str]:
-        return {"If-Match": etag} if etag and self.settings.record.if_match else {}
+        return {"If-Match": etag} if etag and self.settings.record.if_match is not False else {}
 
     # Requests
 

@@ -58,7 +58,15 @@ class Links:
         return self._count(_waiting(todo, now))
 
     def count_changed(self) -> int:
-        return self._count(and_(links.c.status == Status.LINKED, links.c.todo.bitwise_and(PULL | PUSH) != 0))
+        news = [
+            and_(links.c.todo.bitwise_and(way) != 0, links.c.todo.bitwise_and(way << OWED) == 0) for way in (PULL, PUSH)
+        ]
+        return self._count(and_(links.c.status == Status.LINKED, or_(*news)))
+
+    def count_known(self, side: str) -> int:
+        return self._count(
+            and_(links.c[f"seen_{side}"] != "", links.c.status.not_in([Status.NEW, Status.CREATING, Status.ENDED]))
+        )
 
     def in_status(self, *statuses: str) -> Iterator[list[Link]]:
         return self._pages(links.c.status.in_(statuses))

@@ -59,7 +59,9 @@ def test_a_plain_api_needs_few_lines() -> None:
     assert problems == [] and found.url == "https://api.example.com/v1" and found.host == "api.example.com"
     assert found.auth.bearer == Secret("a-secret-of-ours") and "a-secret" not in repr(found)
     assert (
-        found.record.idempotency_header == "Idempotency-Key" and found.record.if_match and not found.record.idempotent
+        found.record.idempotency_header == "Idempotency-Key"
+        and found.record.if_match is None
+        and not found.record.idempotent
     )
     assert found.list.paging.start == 1 and found.timeouts.read == timedelta(seconds=60) and found.concurrency == 2
 

@@ -134,7 +134,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(shop) -> None:
     shop.writes()
     report = shop.run(dry_run=True)
     said = {sample["reason"] for sample in report["parts"][0]["samples"]}
-    assert {"site custom_external_status: 'new' → 'paid'", "remote po_no: 'x'"} < said and shop.writes() == []
+    assert {"site custom_external_status: 'new' → 'paid'", "remote po_no: None → 'x'"} < said and shop.writes() == []
     assert any("on the site, for record" in one and one.endswith("items: 1 row") for one in said)
     assert report["counts"] == {"planned": 3} and shop.links.counts() == {"linked": 2}
     assert shop.run()["counts"] == {"done": 3}
@@ -184,6 +184,7 @@ def test_a_create_whose_fate_nobody_can_tell_is_held(shop_for) -> None:
 
 def test_a_record_of_ours_that_a_list_shows_first_gets_no_document(shop) -> None:
     """The reply to its creation was lost; it carries the name of its document."""
+    shop.run("push")
     shop.api.faults.add(Fault("lose_reply", method="POST", path="/orders", times=9))
     shop.api.faults.add(Fault("status", method="GET", path="/orders*", times=40, code=404))
     name = shop.order()
@@ -264,6 +265,116 @@ def test_an_edit_between_reading_and_writing_is_not_overwritten(edited, shop) ->
     else:
         assert {site["po_no"], remote["note"]} == {"first", "second"}
         assert shop.link(name).status == Status.CONFLICT
+
+
+# What is not told
+
+
+def test_what_an_answer_or_a_list_does_not_tell_is_not_emptied(shop) -> None:
+    """Answers of an API may be summaries: only a record that was read by itself says that a field is empty."""
+    name = shop.order(po_no="kept")
+    change, create = type(shop.api.shop).change, type(shop.api.shop).create
+    with pytest.MonkeyPatch.context() as patch:
+        for label, method in (("change", change), ("create", create)):
+            patch.setattr(
+                type(shop.api.shop),
+                label,
+                lambda *args, method=method: {
+                    k: v for k, v in method(*args).items() if k in ("id", "updated_at", "version")
+                },
+            )
+        shop.run()
+        shop.run()
+        assert shop.doc(name)["po_no"] == "kept"
+        shop.edit(name, po_no="later")
+        shop.run()
+        shop.run()
+    id_ = shop.doc(name)["custom_external_id"]
+    assert (shop.doc(name)["po_no"], shop.api.orders[id_]["note"]) == ("later", "later")
+    shop.api.edit(id_, note=None)
+    shop.run()
+    assert not shop.doc(name)["po_no"]
+
+
+def test_a_list_of_summaries_shows_by_stamps_what_is_to_be_read(shop) -> None:
+    """Without the note, which is read from each record that has changed, and from no other."""
+    listed = type(shop.api.shop).listed
+    ids = [shop.placed(note="first") for _ in range(3)]
+    with pytest.MonkeyPatch.context() as patch:
+        summary = lambda *args: [{k: v for k, v in one.items() if k != "note"} for one in listed(*args)]  # noqa: E731
+        patch.setattr(type(shop.api.shop), "listed", summary)
+        shop.run("pull")
+        assert {shop.by_id(id_)["po_no"] for id_ in ids} == {"first"}
+        shop.api.edit(ids[0], note="second")
+        shop.api.requests.clear()
+        shop.run("pull")
+        assert [shop.by_id(id_)["po_no"] for id_ in ids] == ["second", "first", "first"]
+        assert sum(seen.path.startswith("/orders/") for seen in shop.api.requests) == 1
+
+
+def test_a_stamp_that_goes_back_hides_no_change(shop) -> None:
+    """An API that was restored, or a clock that was set back: what differs is looked at, by reading the record."""
+    id_ = shop.placed(note="first")
+    shop.run()
+    shop.api.edit(id_, note="second")
+    shop.api.orders[id_]["updated_at"] = "2020-01-01T00:00:00.000000Z"
+    shop.run(wish={"full": True})
+    assert shop.by_id(id_)["po_no"] == "second"
+
+
+def test_an_etag_alone_is_no_promise_that_if_match_is_heeded(shop_for) -> None:
+    """Unless the configuration says so, a record is read before it is changed; so a conflict is seen."""
+    shop = shop_for(record=RECORD + 'version = "version"\n' + FIND)
+    name = shop.order()
+    shop.run()
+    id_ = shop.doc(name)["custom_external_id"]
+    shop.api.edit(id_, note="theirs")
+    shop.edit(name, po_no="ours")
+    heed = type(shop.api)._heed_condition
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(shop.api), "_heed_condition", lambda *_: None)
+        shop.run("push")
+    assert heed and shop.api.orders[id_]["note"] == "theirs" and shop.link(name).status == Status.CONFLICT
+
+
+# Rows of one key
+
+
+def rows_of(shop: Shop, id_: str) -> list[float]:
+    return [row["qty"] for row in shop.by_id(id_)["items"]]
+
+
+def test_rows_of_one_key_keep_their_identity(shop_for) -> None:
+    """One goes there while another is edited here: what is left is the edited one, and no row takes another's place."""
+    shop = shop_for(site=SITE.replace('filters = [["docstatus", "=", 1]]\n', ""))
+    one, two = ({"sku": "A", "qty": qty, "rate": 5} for qty in (1, 2))
+    id_ = shop.placed(items=[one, two])
+    shop.run()
+    doc = shop.by_id(id_)
+    shop.edit(doc["name"], items=[doc["items"][0], {**doc["items"][1], "qty": 3}])
+    shop.api.edit(id_, items=[two])
+    shop.run()
+    assert [row["qty"] for row in shop.api.orders[id_]["items"]] == rows_of(shop, id_) == [3]
+
+
+def test_a_row_that_goes_takes_no_other_with_it(shop) -> None:
+    """The first of two rows of one item is removed there: here the second stays, with its own name."""
+    one, two = ({"sku": "A", "qty": qty, "rate": 5} for qty in (1, 2))
+    id_ = shop.placed(items=[one, two])
+    shop.run()
+    kept = shop.by_id(id_)["items"][1]["name"]
+    shop.api.edit(id_, items=[two])
+    shop.run()
+    (row,) = shop.by_id(id_)["items"]
+    assert (row["name"], row["qty"]) == (kept, 2)
+    shop.writes()
+    shop.api.edit(id_, items=[two, one])
+    shop.run()
+    assert sorted(rows_of(shop, id_)) == [1, 2]
+    shop.writes()
+    shop.api.edit(id_, items=[one, two])
+    shop.run()
+    assert not any(write.startswith("PUT") for write in shop.writes())
 
 
 # Documents that live
@@ -447,10 +558,77 @@ def test_too_many_deletions_are_refused(shop_for) -> None:
     for id_ in pairs(shop)[:5]:
         shop.api.remove(id_)
     report = shop.run(wish={"full": True})
-    assert "5 of 25 pairs (20.0 %) lost one side, more than max_delete = 10" in error_of(report)
-    assert shop.sandbox.count("Sales Order") == 25
+    assert "5 of 25 pairs lost the remote's half: 20 %, more than max_delete = 10" in error_of(report)
+    assert "stopped since" in error_of(shop.run()) and shop.sandbox.count("Sales Order") == 25
     shop.run(wish={"release": True})
     assert shop.sandbox.count("Sales Order") == 20
+
+
+def test_small_deletions_of_a_day_add_up(shop_for) -> None:
+    """Each below the bound, and together above it."""
+    shop = shop_for(top='deleted = { remote = "propagate" }\n')
+    ids = pairs(shop)
+    for id_ in ids[:5]:
+        shop.api.remove(id_)
+    assert error_of(shop.run(wish={"full": True})).strip("None ") == "" and shop.sandbox.count("Sales Order") == 20
+    for id_ in ids[5:10]:
+        shop.api.remove(id_)
+    report = shop.run(wish={"full": True})
+    assert "10 of 25 pairs lost the remote's half, 5 of them within a day before: 40 %" in error_of(report)
+    assert shop.sandbox.count("Sales Order") == 20
+
+
+def test_what_came_since_makes_no_deletion_safer(shop_for) -> None:
+    """Another shop behind the same address: its orders come in by small steps, and then ours are missing."""
+    shop = shop_for(top='deleted = { remote = "propagate" }\n')
+    ours = pairs(shop)
+    for id_ in ours:
+        shop.api.remove(id_)
+    for _ in range(2):
+        for _ in range(45):
+            shop.placed(customer="Beta")
+        shop.run("pull")
+    report = shop.run(wish={"full": True})
+    assert "25 of 25 pairs lost the remote's half: 100 %" in error_of(report)
+    assert shop.sandbox.count("Sales Order", {"customer": "Acme"}) == 25
+
+
+@pytest.mark.parametrize("side", ["site", "remote"])
+def test_more_new_ones_at_once_than_is_likely_stop_the_sync(side, shop) -> None:
+    """More than twice the pairs that are known: it may be another shop, or another site. Nothing is made."""
+    pairs(shop)
+    for _ in range(51):
+        if side == "remote":
+            shop.placed(customer="Beta")
+        else:
+            shop.order(customer="Beta")
+    assert f"the {side} has 51 at once that are new, but 25 pairs are known" in error_of(shop.run())
+    assert len(shop.api.orders) == (76 if side == "remote" else 25)
+    assert shop.run(wish={"release": True})["counts"]["done"] == 51
+
+
+def test_what_waits_to_be_deleted_is_not_while_the_sync_is_stopped(shop_for) -> None:
+    """Deletions are not carried out by a run that was stopped before it looked at anything."""
+    shop = shop_for(top='deleted = { remote = "propagate" }\ncanary = { site = "none", remote = "none" }\n')
+    assert "the canary is missing" in error_of(shop.run())
+    shop.run(wish={"release": True})
+    id_ = shop.placed()
+    shop.run(wish={"release": True})
+    link = shop.link(id_)
+    link.status, link.detail = Status.GONE, {"gone": "remote"}
+    shop.links.save([link])
+    shop.api.remove(id_)
+    assert "the canary is missing" in error_of(shop.run()) and shop.sandbox.count("Sales Order") == 1
+
+
+def test_first_runs_of_each_direction_do_not_stop_themselves(shop_for) -> None:
+    """What the first push has to tell of pairs that a pull made is no change of everything at once."""
+    shop = shop_for(site=SITE.replace('filters = [["docstatus", "=", 1]]\n', ""))
+    for _ in range(25):
+        shop.placed()
+    assert shop.run("pull")["counts"] == {"done": 25}
+    assert shop.run("push")["counts"] == {"done": 25}
+    assert all(order["order_id"] for order in shop.api.orders.values())
 
 
 def test_everything_changed_at_once_stops_the_sync(shop) -> None:
@@ -589,6 +767,41 @@ def test_what_an_answer_brings_is_told_and_not_agreed_upon(shop) -> None:
         shop.run()
     shop.run()
     assert shop.doc(name)["custom_external_status"] == "seen" and shop.api.orders[id_]["note"] == "x"
+
+
+def test_what_was_never_sent_needs_nobody_to_look(shop_for) -> None:
+    """Neither a look-up nor a key: an API that is away, or takes nothing, has made no record, and is asked again."""
+    shop = shop_for(record=RECORD)
+    names = [shop.order() for _ in range(2)]
+    shop.api.faults.add(Fault("status", method="POST", path="/orders", code=429, html=False, retry_after=9999))
+    shop.run("push")
+    shop.api.faults.clear()
+    shop.run("push")
+    assert len(shop.api.orders) == 2
+    assert {shop.link(name).status for name in names} == {Status.LINKED}
+
+
+@pytest.mark.parametrize("safeguard", [FIND, "idempotent = true\n"])
+def test_a_lost_state_doubles_no_record_whose_id_never_came_back(safeguard, shop_for, daemon_for) -> None:
+    """Killed after the create, then the state is lost: it is looked up, or asked for by the same key."""
+    shop = shop_for(record=RECORD + safeguard)
+    asked_and_killed(shop)
+    shop.daemon.app.close()
+    (shop.daemon.file.parent / "state.db").unlink()
+    text = "[jobs" + shop.daemon.file.read_text().partition("[jobs")[2]
+    shop.daemon = daemon_for(shop.sandbox, text, environ={"TOKEN": shop.api.token})
+    shop.run()
+    assert len(shop.api.orders) == 1
+
+
+def test_a_cancelled_document_counts_as_deleted_where_wished(shop_for) -> None:
+    """`cancelled = "propagate"`: its record is deleted, once."""
+    shop = shop_for(top='deleted = { site = "propagate" }\n', site=SITE + 'cancelled = "propagate"\n')
+    name = shop.order()
+    shop.run()
+    shop.edit(name, docstatus=2)
+    shop.run()
+    assert not shop.api.orders and shop.link(name).status == Status.ENDED
 
 
 def test_a_refused_create_may_be_tried_again(shop_for) -> None:

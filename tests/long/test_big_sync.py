@@ -46,6 +46,7 @@ paging = {{ style = "page", length = "per_page", pages = "pages", by_stamp = tru
 [jobs.orders.api.record]
 stamp = "updated_at"
 version = "version"
+if_match = true
 read = "GET /orders/{{id}}"
 create = "POST /orders"
 update = "PATCH /orders/{{id}}"

@@ -6,11 +6,13 @@ A row that shows what is known already is an echo of our own writing, or of the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from daemon.core import exact
+from daemon.core.agreed import ABSENT, held_by
 from daemon.core.api import Malformed, Record
 from daemon.core.links import PULL, PUSH, Link, Status, give_up_name
 from daemon.core.mapping import BadValue
@@ -40,6 +42,10 @@ class Gatherer:
         self._since = datetime.fromisoformat(wish["since"]) if wish.get("since") else None
         self.full: dict[str, int] = {}
         """Side → how many a full listing of it has shown."""
+        self.new: Counter[str] = Counter()
+        """Side → how many it has shown that nobody knew."""
+        self.known_before = [side for side in ("remote", "site") if self._memory.get(f"full {side}") is not None]
+        """Sides that were listed in full before this run."""
 
     def gather(self) -> None:
         """Both sides, as far as this run may. A cursor moves once all of its list is written down."""
@@ -100,31 +106,58 @@ class Gatherer:
                 if record.deleted:
                     continue
                 link = known[record.id] = Link(remote=record.id)
-            elif link.status == Status.ENDED or self._is_known(link, record):
+                self.new["remote"] += 1
+            elif link.status == Status.ENDED or self._is_known(link, record, full=bool(mark)):
                 continue
-            link.record = None if record.deleted else exact.dumps(record.body).decode()
-            link.detail = {**link.detail, "tombstone": True} if record.deleted else link.detail
+            self._take(link, record)
             self._touch(link, PULL)
             touched.append(link)
         self._links.save({id(link): link for link in touched}.values())
         if mark:
             self._links.mark([link for link in known.values() if link.id], "remote", mark)
 
-    def _is_known(self, link: Link, record: Record) -> bool:
-        """It is waiting to be worked on, holds what it held when both sides last agreed, or is older than that."""
-        if link.status in (Status.GONE, Status.ABSENT) or record.deleted:
+    def _take(self, link: Link, record: Record) -> None:
+        """What the list says is remembered, unless it is too old or too little to be worked with: then the record is
+        read by itself, where it can be."""
+        doubted = self._is_old(link, record) or self._lacks(link, record)
+        unread = record.deleted or (doubted and self._sync.settings.api.record.read is not None)
+        link.record = None if unread else exact.dumps(record.body).decode()
+        link.detail = {key: value for key, value in link.detail.items() if key != "tombstone"}
+        if record.deleted:
+            link.detail["tombstone"] = True
+
+    def _is_known(self, link: Link, record: Record, *, full: bool) -> bool:
+        """It is waiting to be worked on, or holds what it held when both sides last agreed."""
+        if link.status in (Status.GONE, Status.ABSENT) or record.deleted or link.detail.get("tombstone"):
             return False
         if link.record is not None:
             return bool(link.record == exact.dumps(record.body).decode())
         if link.base is None:
             return False
-        stamp = record.stamp.isoformat() if record.stamp else ""
-        if stamp and link.remote_stamp and stamp < link.remote_stamp:
-            return True
+        fields, body = self._sync.fields, record.body
         try:
-            return not changed(self._sync.fields.of_remote(record.body), link.base, "remote")
+            flat = fields.of_remote(body, link.base, whole=False)
         except BadValue:
             return False
+        if changed(flat, link.base, "remote", fields.untold(body)):
+            return False
+        if self._lacks(link, record):  # what it does not tell may have changed, and its stamp would show that
+            return record.stamp.isoformat() == link.remote_stamp if record.stamp else not full
+        return True
+
+    def _is_old(self, link: Link, record: Record) -> bool:
+        """By its stamp it is from before both sides last agreed: a list may lag behind, or a clock was set back."""
+        return bool(record.stamp and link.remote_stamp and record.stamp.isoformat() < link.remote_stamp)
+
+    def _lacks(self, link: Link, record: Record) -> bool:
+        """It does not tell a field that the site is told, and that held something when both sides last agreed."""
+        then = {
+            path.partition("[")[0]
+            for path, entry in (link.base or {}).items()
+            if held_by("remote", entry) not in ("", ABSENT)
+        }
+        fields = self._sync.fields
+        return any(name in then and fields.flow(name) != "push" for name in fields.untold(record.body))
 
     # The site
 
@@ -193,6 +226,7 @@ class Gatherer:
                 if link is None:
                     continue
                 known[name] = link
+                self.new["site"] += not link.id
             elif name not in edited and not self._is_changed(link, row):
                 continue
             link.creation, link.stamp = str(row["creation"]), str(row["modified"])
@@ -225,7 +259,9 @@ class Gatherer:
     def _holds_news(self, link: Link, doc: Mapping[str, Any]) -> bool:
         fields = self._sync.fields
         try:
-            return any(fields.flow(path) != "pull" for path in changed(fields.of_site(doc), link.base, "site"))
+            return any(
+                fields.flow(path) != "pull" for path in changed(fields.of_site(doc, link.base), link.base, "site")
+            )
         except BadValue:
             return True
 

@@ -11,7 +11,7 @@ from daemon.core.api import Record
 from daemon.core.doctype import DocType
 from daemon.core.kind import RemotePort, Run
 from daemon.core.links import PUSH, Link, LinksPort, give_up_name
-from daemon.core.mapping import Fields
+from daemon.core.mapping import Fields, Flat
 from daemon.core.plan import Action
 from daemon.core.records import record_of
 from daemon.errors import NotFound, NotPermitted
@@ -137,6 +137,24 @@ class Pairs:
                 pair.member = doc.get("docstatus") == 2 or str(doc["name"]) in chosen
 
     # One pair
+
+    def is_void(self, pair: Pair) -> bool:
+        """Its document was cancelled, which counts as deleted here."""
+        return self._side.cancelled == "propagate" and pair.doc is not None and pair.doc.get("docstatus") == 2
+
+    def of_site(self, pair: Pair) -> Flat:
+        """What the document holds."""
+        assert pair.doc
+        return self._fields.of_site(pair.doc, pair.link.base)
+
+    def of_remote(self, pair: Pair) -> Flat:
+        """What the record tells."""
+        assert pair.record
+        return self._fields.of_remote(pair.record.body, pair.link.base, whole=pair.record.whole)
+
+    def untold(self, pair: Pair) -> list[str]:
+        """Fields and tables of which the record says nothing."""
+        return [] if pair.record is None or pair.record.whole else self._fields.untold(pair.record.body)
 
     def reread(self, pair: Pair) -> None:
         """Whatever is known of it may be wrong."""

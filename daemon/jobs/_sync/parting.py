@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from daemon.core.agreed import Base, Side
 from daemon.core.kind import RemotePort, Run
 from daemon.core.links import PULL, PUSH, Status
 from daemon.core.mapping import Fields, Flat
 from daemon.core.plan import Action, Outcome
-from daemon.core.reconcile import Base, Side, changed
+from daemon.core.reconcile import changed
 from daemon.errors import StaleDocument
 from daemon.jobs._sync.books import Books
 from daemon.jobs._sync.pairs import Pair, Pairs, Visit
@@ -52,13 +53,14 @@ class Parting:
 
     def _is_back(self, pair: Pair, gone: Side) -> bool:
         if gone == "site":
-            return pair.doc is not None or (pair.link.name is not None and self._pairs.look_for(pair))
+            there = pair.doc is not None or (pair.link.name is not None and self._pairs.look_for(pair))
+            return there and not self._pairs.is_void(pair)
         return self._settings.api.record.read is not None and self._pairs.read(pair)
 
     def _begin_anew(self, pair: Pair, gone: Side) -> Outcome:
         """A person wants what is left to have a twin again."""
         link = pair.link
-        link.base, link.detail, link.record, link.etag, link.key = None, {}, None, "", ""
+        link.base, link.detail, link.record, link.etag, link.key = None, {"anew": self._run.id}, None, "", ""
         if gone == "site":
             link.name, link.creation = None, ""
         else:
@@ -73,7 +75,7 @@ class Parting:
             return books.ended(pair, "both were deleted")
         assert pair.record
         if (
-            self._edited(self._fields.of_remote(pair.record.body), link.base, "remote")
+            self._edited(self._fields.of_remote(pair.record.body, link.base), link.base, "remote")
             and link.detail.get("keep") is None
         ):
             return books.clash(pair, "delete", "the document was deleted, but the record was changed since")
@@ -93,7 +95,7 @@ class Parting:
         doc = pair.doc
         if doc["modified"] != seen["modified"]:
             raise StaleDocument(f"{doc['name']} was changed meanwhile")
-        if self._edited(self._fields.of_site(doc), link.base, "site") and link.detail.get("keep") is None:
+        if self._edited(self._fields.of_site(doc, link.base), link.base, "site") and link.detail.get("keep") is None:
             return books.clash(pair, "delete", "the record was deleted, but the document was changed since")
         verb, why = "cancel" if doc.get("docstatus") == 1 else "delete", f"since record {link.remote} was deleted"
         if self._run.dry_run:

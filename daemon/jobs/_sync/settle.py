@@ -7,20 +7,32 @@ looks, the next time, like what both sides agree upon.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from daemon.core import exact
+from daemon.core.agreed import Side
 from daemon.core.api import Record
 from daemon.core.doctype import DocType
 from daemon.core.kind import RemotePort, Run
-from daemon.core.links import OWED, PULL, PUSH, LinksPort, Status
+from daemon.core.links import OWED, PULL, PUSH, Link, LinksPort, Status
 from daemon.core.mapping import BadValue, Fields, Flat
 from daemon.core.plan import Action, Outcome, Result
-from daemon.core.reconcile import Base, Changes, Merge, Side, base_of, decided, reconcile
-from daemon.errors import AlreadyExists, Invalid, NotFound, RemoteNotFound, RemoteRefused
+from daemon.core.reconcile import Changes, Merge, agreed, base_of, decided, reconcile
+from daemon.errors import (
+    AlreadyExists,
+    DaemonError,
+    Invalid,
+    NotFound,
+    RemoteError,
+    RemoteNotFound,
+    RemoteOutcomeUnknown,
+    RemoteRefused,
+    Stopped,
+)
 from daemon.jobs._sync.books import Books, Held
 from daemon.jobs._sync.pairs import Pair, Pairs, Visit
 from daemon.jobs._targets import Targets
@@ -43,8 +55,12 @@ class Settler:
         fields: Fields,
         doctype: DocType,
         ways: int,
+        *,
+        forgetful: bool,
     ) -> None:
+        """`forgetful`: this state has pushed nothing yet; another may have, that was lost."""
         self._run, self._site, self._settings, self._links = run, run.site, settings, links
+        self._forgetful = forgetful
         self._pairs, self._books, self._remote, self._fields = pairs, books, remote, fields
         self._doctype, self._ways = doctype, ways
         self._side, self._api = settings.site, settings.api
@@ -84,7 +100,7 @@ class Settler:
         if link.detail.get("tombstone") or (self._must_read(pair) and not self._pairs.read(pair)):
             return self._gone(pair, "remote")
         assert pair.doc
-        if self._side.cancelled == "propagate" and pair.doc.get("docstatus") == 2:
+        if self._pairs.is_void(pair):
             return self._gone(pair, "site")
         self._submit(pair)
         return self._merge(pair)
@@ -99,26 +115,28 @@ class Settler:
     def _must_read(self, pair: Pair) -> bool:
         """The record is not known well enough: not from a list of this moment, nor guarded by its ETag."""
         link = pair.link
-        if pair.record is not None or self._api.record.read is None:
+        if self._api.record.read is None:
             return False
-        guarded = link.base is not None and link.etag and self._api.record.if_match and not self._replaces
+        if pair.record is not None:
+            return link.base is None and bool(self._pairs.untold(pair))
+        guarded = link.base is not None and link.etag and self._api.record.if_match is True and not self._replaces
         return not (guarded and link.status == Status.LINKED and link.todo & (PULL | PULL << OWED) == 0)
 
     def _is_guarded(self, pair: Pair, changes: Changes) -> bool:
-        """The API would refuse a change of a record that is not as we know it, and we know enough of it: an array is
-        sent whole, with what the mapping does not know of its rows."""
-        known = pair.record is not None or not any("[" in path for path in changes.paths)
+        """The API would refuse a change of a record that is not as we know it, and we know enough of it: what is sent
+        whole, an array or by a PUT all of it, goes with what the mapping does not know."""
+        known = pair.record.whole if pair.record else False
+        sent_whole = self._replaces or any("[" in path for path in changes.paths)
         etag = pair.record.etag if pair.record else pair.link.etag
-        return bool(known and etag and self._api.record.if_match)
+        return bool((known or not sent_whole) and etag and self._api.record.if_match is True)
 
     # Agreeing
 
     def _merge(self, pair: Pair) -> Outcome:
         link, doc, books = pair.link, pair.doc, self._books
         assert doc
-        site = self._fields.of_site(doc)
-        remote = self._fields.of_remote(pair.record.body) if pair.record else None
-        merge = reconcile(site, remote, link.base, self._fields.flow)
+        site, remote = self._pairs.of_site(pair), self._pairs.of_remote(pair) if pair.record else None
+        merge = reconcile(site, remote, link.base, self._fields.flow, self._pairs.untold(pair))
         if merge.clashes and remote is not None:
             seen = {clash.path: [clash.site, clash.remote] for clash in merge.clashes}
             winner = self._winner(pair, seen)
@@ -130,6 +148,7 @@ class Settler:
         if to_remote and self._api.record.read and not pair.fresh and not self._is_guarded(pair, to_remote):
             return self._merge(pair) if self._pairs.read(pair) else self._gone(pair, "remote")
         if self._run.dry_run:
+            _ = to_site and self._for_site(pair, to_site), to_remote and self._for_remote(pair, to_remote)
             sides = [side for side, changes in (("site", to_site), ("remote", to_remote)) if changes]
             shown = _foreseen(to_site, site, to_remote, remote) or "nothing to tell"
             return books.planned(
@@ -153,8 +172,8 @@ class Settler:
         """What there is still to tell: for a run of the other direction, or since a side's answer brought news."""
         if pair.record is None or pair.doc is None:
             return 0
-        now = self._fields.of_site(pair.doc), self._fields.of_remote(pair.record.body)
-        merge = reconcile(*now, pair.link.base, self._fields.flow)
+        now = self._pairs.of_site(pair), self._pairs.of_remote(pair)
+        merge = reconcile(*now, pair.link.base, self._fields.flow, self._pairs.untold(pair))
         owed = PULL if merge.to_site or merge.clashes else 0
         return owed | (PUSH if (merge.to_remote or merge.clashes) and pair.member is not False else 0)
 
@@ -177,8 +196,7 @@ class Settler:
         return self._books.clash(pair, "update", f"both sides changed: {said}{more}")
 
     def _agree(self, pair: Pair, told: Sequence[str]) -> None:
-        """Remember what both hold: what is the same, and what was `told`, in whatever form the other side keeps it.
-        What differs otherwise, since it waits for another run or came about as we wrote, is not agreed upon."""
+        """Remember what both hold, and what was `told`."""
         link = pair.link
         if self._marks(pair):
             self._tell_site(pair, {})
@@ -188,25 +206,27 @@ class Settler:
             return  # nothing was told, and the record is as it was
         link.etag = pair.record.etag or ""
         link.remote_stamp = pair.record.stamp.isoformat() if pair.record.stamp else ""
-        old: Base = link.base or {}
-        now = base_of(self._fields.of_site(pair.doc), self._fields.of_remote(pair.record.body))
-        agreed = {path: held for path, held in now.items() if " " not in held or _within(path, told)}
-        link.base = {path: held for path, held in old.items() if not _within(path, told)} | agreed
+        site, remote = self._pairs.of_site(pair), self._pairs.of_remote(pair)
+        link.base = agreed(link.base, site, remote, told, self._pairs.untold(pair))
 
     # Telling the site
 
     def _write_site(self, pair: Pair, changes: Changes) -> None:
-        """Send them with `modified`. Raises Held where Frappe would not take them, and what the site says."""
+        """Send them with `modified`. Raises Held, and what the site says."""
         doc = pair.doc
         assert doc
-        sent = self._fields.document_changes(changes.values, changes.gone, doc)
-        self._refuse_closed(doc, sent)
-        before = self._fields.of_site(doc)
+        sent, before = self._for_site(pair, changes), self._pairs.of_site(pair)
         if any(isinstance(value, list) for value in sent.values()):
             sent = {**self._days(doc), **sent}
         self._tell_site(pair, sent)
+        _refuse_ignored(changes, before, self._pairs.of_site(pair), "site")
+
+    def _for_site(self, pair: Pair, changes: Changes) -> dict[str, Any]:
+        """The fields to send. Raises Held where Frappe would not take them."""
         assert pair.doc
-        _refuse_ignored(changes, before, self._fields.of_site(pair.doc), "site")
+        sent = self._fields.document_changes(changes.values, changes.gone, pair.doc, pair.link.base)
+        self._refuse_closed(pair.doc, sent)
+        return sent
 
     def _days(self, doc: Mapping[str, Any]) -> dict[str, Any]:
         """The document's own dates as they are. With a table they are sent, too: the site compares them with those of
@@ -254,13 +274,9 @@ class Settler:
     # Telling the remote
 
     def _write_remote(self, pair: Pair, changes: Changes) -> None:
-        link, doc, known = pair.link, pair.doc, pair.record
-        assert doc
-        if self._api.record.update is None:
-            raise Held(f"{self._api.host} takes no updates, but the document's {', '.join(changes.paths)} changed")
-        body = known.body if known else None
-        payload = self._fields.record_changes(changes.values, changes.gone, body, doc, whole=self._replaces)
-        before = self._fields.of_remote(body) if body is not None else None
+        link, known = pair.link, pair.record
+        payload = self._for_remote(pair, changes)
+        body, before = (known.body, self._pairs.of_remote(pair)) if known else (None, None)
         answer = self._remote.update(str(link.remote), payload, (known and known.etag) or link.etag or None)
         if answer is None and self._api.record.read is None:  # nobody can say more of it than what it was told
             answer = Record(str(link.remote), {**(body or {}), **payload}, None)
@@ -270,7 +286,15 @@ class Settler:
             raise RemoteNotFound(f"record {link.remote} was deleted meanwhile")
         pair.record, pair.fresh = answer, True
         if before is not None:
-            _refuse_ignored(changes, before, self._fields.of_remote(answer.body), "remote")
+            _refuse_ignored(changes, before, self._pairs.of_remote(pair), "remote")
+
+    def _for_remote(self, pair: Pair, changes: Changes) -> dict[str, Any]:
+        """The payload. Raises Held where the API takes no updates."""
+        assert pair.doc
+        if self._api.record.update is None:
+            raise Held(f"{self._api.host} takes no updates, but the document's {', '.join(changes.paths)} changed")
+        body, base = pair.record.body if pair.record else None, pair.link.base
+        return self._fields.record_changes(changes.values, changes.gone, body, pair.doc, base, whole=self._replaces)
 
     # Making a twin
 
@@ -278,6 +302,8 @@ class Settler:
         """A document for a record. The unique id field keeps a second one from being made."""
         link, books = pair.link, self._books
         if pair.record is None and not self._pairs.read(pair):
+            return books.ended(pair, "the record was deleted before it got a document")
+        if self._pairs.untold(pair) and self._api.record.read and not self._pairs.read(pair):
             return books.ended(pair, "the record was deleted before it got a document")
         record = pair.record
         assert record
@@ -294,20 +320,21 @@ class Settler:
             return books.planned(pair, "create", shown, "to create on the site")
         if self._side.submit:
             link.detail = {**link.detail, "submit": True}
-            self._links.save([link])
+        link.base = base_of(said := self._pairs.of_remote(pair), said)
+        self._links.save([link])  # whatever becomes of this run, that much both will have agreed upon
         try:
             made = self._site.insert({"doctype": self._doctype.name, **doc})
         except (AlreadyExists, Invalid, NotFound) as error:
             pair.adopted = self._pairs.twin(str(link.remote))  # an earlier request of ours that was heard late
             if pair.adopted is not None:
                 return self._decide(pair)
+            link.base = None
             self._targets.learn((of, name) for _, of, name in self._doctype.links(told))
             if missing := self._missing(told):
                 raise Invalid(f"{missing} ({error})") from None
             raise
         self._pairs.holder(link, made)
         self._pairs.name(pair, made)
-        link.base = base_of(agreed := self._fields.of_remote(record.body), agreed)
         self._links.save([link])
         self._submit(pair)
         return self._made(pair, f"on the site, for record {link.remote}")
@@ -339,18 +366,30 @@ class Settler:
         if self._run.dry_run:
             shown = _cut(f"at {self._api.host}: {_listed(payload)}")
             return books.planned(pair, "create", shown, f"to create at {self._api.host}")
-        link.key, link.status, link.asked = f"{self._run.id}-{link.id}", Status.CREATING, self._run.now()
-        link.base = base_of(agreed := self._fields.of_site(doc), agreed)
-        link.record, link.detail = exact.dumps(payload).decode(), {"asked": link.name}
+        if self._forgetful and (twin := self._asked_for(pair)):
+            return self._made_record(pair, twin, "was there")
+        link.key, link.status, link.asked = self._key(link), Status.CREATING, self._run.now()
+        link.base = base_of(said := self._pairs.of_site(pair), said)
+        link.record, link.detail = exact.dumps(payload).decode(), {**link.detail, "asked": link.name}
         self._links.save([link])
-        return self._ask(pair, payload)
+        return self._ask(pair, payload, (RemoteError, Stopped))
 
-    def _ask(self, pair: Pair, payload: Mapping[str, Any]) -> Outcome:
+    def _key(self, link: Link) -> str:
+        """The same for the same document, also where our memory was lost; another for a record that is made anew."""
+        api, anew = self._api, str(link.detail.get("anew", ""))
+        parts = (api.url, str(api.record.create), self._doctype.name, str(link.name), link.creation, anew)
+        return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+    def _ask(self, pair: Pair, payload: Mapping[str, Any], nothing_made: tuple[type[DaemonError], ...]) -> Outcome:
+        """`nothing_made`: errors that prove that there is no record, unless they say that nobody knows."""
         link = pair.link
         try:
             made = self._remote.create(payload, link.key)
-        except RemoteRefused:
-            link.key, link.asked, link.base, link.record = "", None, None, None  # it was heard, and nothing was made
+        except RemoteOutcomeUnknown:
+            raise
+        except nothing_made:
+            link.key, link.asked, link.base, link.record, link.status = "", None, None, None, Status.NEW
+            self._links.save([link])
             raise
         return self._made_record(pair, made, f"at {self._api.host}")
 
@@ -363,7 +402,7 @@ class Settler:
         if not self._api.record.find and not self._api.record.idempotent:
             when = f"{link.asked:%Y-%m-%d %H:%M} UTC" if link.asked else "before"
             raise Held(f"asked for at {when}, and no reply came: look at {self._api.host} whether it is there")
-        return self._ask(pair, exact.loads(str(link.record).encode()))
+        return self._ask(pair, exact.loads(str(link.record).encode()), (RemoteRefused,))
 
     def _asked_for(self, pair: Pair) -> Record | None:
         """The record that was asked for, under the name that the document had then or has now. Raises Held."""
@@ -404,11 +443,6 @@ class Settler:
         return self._books.kept(pair, f"the {'document' if side == 'site' else 'record'} was deleted", Status.GONE)
 
 
-def _within(path: str, paths: Sequence[str]) -> bool:
-    """It is one of them, or a cell of a row that is."""
-    return any(path == one or path.startswith(f"{one}.") for one in paths)
-
-
 def _worded(to_site: Changes, to_remote: Changes) -> str:
     sides = (("site", to_site), ("remote", to_remote))
     return _cut("; ".join(f"{side}: {', '.join(sorted(changes.paths))}" for side, changes in sides if changes))
@@ -445,7 +479,7 @@ def _cut(text: str) -> str:
 def _refuse_ignored(changes: Changes, before: Flat, after: Flat, side: Side) -> None:
     """A side that answers 200 and keeps its own value has not been told; one that trims it has. Raises Held."""
     told = {path: text for path, text in changes.values.items() if path in before and before[path] != text}
-    kept = [p for p, text in told.items() if after.get(p) == before[p] and _trimmed(text) != _trimmed(before[p])]
+    kept = [p for p, t in told.items() if p in after and after[p] == before[p] and _trimmed(t) != _trimmed(before[p])]
     kept += [path for path in changes.gone if path in after]
     if kept:
         raise Held(f"the {side} answered well, but kept its own {', '.join(sorted(kept))}")
