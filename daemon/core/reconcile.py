@@ -164,6 +164,14 @@ def decided(merge: Merge, site: Flat, remote: Flat, winner: Side, flow: Callable
     return Merge(merge.to_site, merge.to_remote, [])
 
 
+def applied(flat: Flat, changes: Changes) -> Flat:
+    """What a side holds once it was told."""
+    kept = {
+        p: text for p, text in flat.items() if not any(p == gone or p.startswith(f"{gone}.") for gone in changes.gone)
+    }
+    return kept | changes.values
+
+
 def changed(flat: Flat, base: Base | None, side: Side, untold: Collection[str] = ()) -> list[str]:
     """Paths of which `side` holds something else now than when both last agreed; rows that went are among them. What
     it does not tell, fields and cells that are not in `flat`, and the tables `untold`, has not changed."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from daemon.core import exact
+from daemon.core.agreed import Base
 from daemon.core.api import Record
 from daemon.core.doctype import DocType
 from daemon.core.kind import RemotePort, Run
@@ -35,6 +36,8 @@ class Pair:
     """The filters choose the document, or it was cancelled: it is to be pushed. None: the next push finds out."""
     adopted: dict[str, Any] | None = None
     """For a record without a document: one that turns out to be its twin."""
+    expected: Base | None = None
+    """What both hold once they were told: by it rows of one key are told apart from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +148,12 @@ class Pairs:
     def of_site(self, pair: Pair) -> Flat:
         """What the document holds."""
         assert pair.doc
-        return self._fields.of_site(pair.doc, pair.link.base)
+        return self._fields.of_site(pair.doc, pair.expected or pair.link.base)
 
     def of_remote(self, pair: Pair) -> Flat:
         """What the record tells."""
         assert pair.record
-        return self._fields.of_remote(pair.record.body, pair.link.base, whole=pair.record.whole)
+        return self._fields.of_remote(pair.record.body, pair.expected or pair.link.base, whole=pair.record.whole)
 
     def untold(self, pair: Pair) -> list[str]:
         """Fields and tables of which the record says nothing."""
@@ -160,6 +163,7 @@ class Pairs:
         """Whatever is known of it may be wrong."""
         link = pair.link
         pair.record, pair.fresh, pair.doc, pair.adopted, link.etag = None, False, None, None, ""
+        pair.expected = None
         if link.name:
             pair.doc = _very(link, self._whole([link.name]))
         elif link.remote:

@@ -21,7 +21,7 @@ from daemon.core.kind import RemotePort, Run
 from daemon.core.links import OWED, PULL, PUSH, Link, LinksPort, Status
 from daemon.core.mapping import BadValue, Fields, Flat
 from daemon.core.plan import Action, Outcome, Result
-from daemon.core.reconcile import Changes, Merge, agreed, base_of, decided, reconcile
+from daemon.core.reconcile import Changes, Merge, agreed, applied, base_of, decided, reconcile
 from daemon.errors import (
     AlreadyExists,
     DaemonError,
@@ -148,17 +148,13 @@ class Settler:
         if to_remote and self._api.record.read and not pair.fresh and not self._is_guarded(pair, to_remote):
             return self._merge(pair) if self._pairs.read(pair) else self._gone(pair, "remote")
         if self._run.dry_run:
-            _ = to_site and self._for_site(pair, to_site), to_remote and self._for_remote(pair, to_remote)
-            sides = [side for side, changes in (("site", to_site), ("remote", to_remote)) if changes]
-            shown = _foreseen(to_site, site, to_remote, remote) or "nothing to tell"
-            return books.planned(
-                pair, "update" if sides else "keep", shown, f"to update: {' and '.join(sides)}" * bool(sides)
-            )
+            return self._foresee(pair, to_site, site, to_remote, remote)
         what = _worded(to_site, to_remote)
+        pair.expected = base_of(applied(site, to_site), applied(remote or site, to_remote))
         if to_site:
-            self._write_site(pair, to_site)
+            self._write_site(pair, to_site, site)
         if to_remote:
-            self._write_remote(pair, to_remote)
+            self._write_remote(pair, to_remote, remote)
         self._agree(pair, [*to_site.paths, *to_remote.paths])
         if what:
             return books.agreed(pair, "update", what, self._owed(pair))
@@ -167,6 +163,18 @@ class Settler:
         if left and pair.member is False:
             why += "; left out by the filters"
         return books.agreed(pair, "keep", why, self._owed(pair))
+
+    def _foresee(self, pair: Pair, to_site: Changes, site: Flat, to_remote: Changes, remote: Flat | None) -> Outcome:
+        """What would be told. Raises Held where it would not be taken."""
+        if to_site:
+            self._for_site(pair, to_site)
+        if to_remote:
+            self._for_remote(pair, to_remote)
+        sides = [side for side, changes in (("site", to_site), ("remote", to_remote)) if changes]
+        if not sides:
+            return self._books.planned(pair, "keep", "nothing to tell")
+        shown = _foreseen(to_site, site, to_remote, remote)
+        return self._books.planned(pair, "update", shown, f"to update: {' and '.join(sides)}")
 
     def _owed(self, pair: Pair) -> int:
         """What there is still to tell: for a run of the other direction, or since a side's answer brought news."""
@@ -211,13 +219,12 @@ class Settler:
 
     # Telling the site
 
-    def _write_site(self, pair: Pair, changes: Changes) -> None:
+    def _write_site(self, pair: Pair, changes: Changes, before: Flat) -> None:
         """Send them with `modified`. Raises Held, and what the site says."""
-        doc = pair.doc
-        assert doc
-        sent, before = self._for_site(pair, changes), self._pairs.of_site(pair)
+        assert pair.doc
+        sent = self._for_site(pair, changes)
         if any(isinstance(value, list) for value in sent.values()):
-            sent = {**self._days(doc), **sent}
+            sent = {**self._days(pair.doc), **sent}
         self._tell_site(pair, sent)
         _refuse_ignored(changes, before, self._pairs.of_site(pair), "site")
 
@@ -273,10 +280,9 @@ class Settler:
 
     # Telling the remote
 
-    def _write_remote(self, pair: Pair, changes: Changes) -> None:
+    def _write_remote(self, pair: Pair, changes: Changes, before: Flat | None) -> None:
         link, known = pair.link, pair.record
-        payload = self._for_remote(pair, changes)
-        body, before = (known.body, self._pairs.of_remote(pair)) if known else (None, None)
+        payload, body = self._for_remote(pair, changes), known.body if known else None
         answer = self._remote.update(str(link.remote), payload, (known and known.etag) or link.etag or None)
         if answer is None and self._api.record.read is None:  # nobody can say more of it than what it was told
             answer = Record(str(link.remote), {**(body or {}), **payload}, None)
