@@ -13,7 +13,7 @@ import typer
 
 from daemon import cli_sync
 from daemon.errors import DaemonError, Exit
-from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, on_signal, opened, run_once, show
+from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, opened, run_once, show
 
 if TYPE_CHECKING:
     from daemon.app import App
@@ -51,15 +51,14 @@ def _options(
 @cli.command()
 def run(config: ConfigOption = None, log_format: FormatOption = None) -> None:
     """Run the jobs on their schedules until told to stop."""
-    import signal
-
+    from daemon.config import service_manager
+    from daemon.notify import Notifier
     from daemon.service import Service
 
     with opened(config, log_format) as app:
-        stop = on_signal(app)
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
-        if not Service(app).run():
+        service = Service(app, Notifier(*service_manager()))
+        service.heed_signals()
+        if not service.run():
             os._exit(Exit.SOME_FAILED)  # a request that does not end would keep its thread, and so the process, alive
 
 

@@ -170,6 +170,11 @@ class NamedFunction:
     def __call__(self, *values: Any) -> Any:
         return self._function(*values)
 
+    @property
+    def code(self) -> Any:
+        """Equal for functions that do the same; the function itself where Python shows no code of it."""
+        return getattr(self._function, "__code__", self._function)
+
     def __repr__(self) -> str:
         return self.name
 
