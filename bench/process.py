@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.figures import Figure
 from bench.served import ROOT, Served
-from daemon.demo import SHIPPED
+from daemon.shipped import EXAMPLE
 
 BEST_OF = 7
 SETTLE, WATCH = 5, 20
@@ -24,7 +24,7 @@ PART = "process"
 def start_up() -> Iterator[Figure]:
     """A command that does next to nothing, against importing what it cannot do without."""
     environ = {**os.environ, "FRAPPE_API_KEY": "key", "FRAPPE_API_SECRET": "secret"}
-    ours = [COMMAND, "check", "--offline", "-c", str(SHIPPED)]
+    ours = [COMMAND, "check", "--offline", "-c", str(EXAMPLE)]
     bare = [sys.executable, "-c", "import httpx, pydantic"]
     times: dict[str, list[tuple[float, float]]] = {"ours": [], "bare": []}
     for _ in range(BEST_OF):
@@ -54,7 +54,7 @@ def idle() -> Iterator[Figure]:
     if not Path("/proc/self/task").is_dir():
         return
     with tempfile.TemporaryDirectory(prefix="frappe-daemon-bench-") as folder, Served({}) as served:
-        text = SHIPPED.read_text().replace("https://erp.example.com", served.url)
+        text = EXAMPLE.read_text().replace("https://erp.example.com", served.url)
         file = Path(folder) / "config.toml"
         file.write_text(text.replace("/var/lib/frappe-daemon/state.db", f"{folder}/state.db"))
         log = Path(folder) / "log"

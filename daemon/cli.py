@@ -275,6 +275,38 @@ def _provisions(site: Site, jobs: Iterable[Job]) -> Iterator[Step]:
     yield from provision.to_make(site, wanted)
 
 
+@cli.command(name="install-service")
+def install_service(
+    instance: Annotated[
+        str, typer.Option("--instance", help="One of several services of this machine, each with a site of its own.")
+    ] = "",
+    root: Annotated[Path, typer.Option("--root", help="Write beneath this directory, such as of an image.")] = Path(
+        "/"
+    ),
+    show_only: Annotated[bool, typer.Option("--print", help="Show the files, and write none.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take away what it wrote and nobody edited.")] = False,
+) -> None:
+    """Write the units of systemd, a configuration to begin with, and files for the key."""
+    from daemon import install
+
+    wanted, systemd, program = install.service(instance), install.systemd_version(), install.program()
+    found = install.items(wanted, systemd, program)
+    if show_only:
+        for item in found:
+            typer.echo(f"# --- {item.path} (mode {item.mode:04o})\n{item.content}")
+        return
+    for path, what in install.remove(found, root) if remove else install.write(found, root):
+        typer.echo(f"{path}: {what}")
+    if remove:
+        typer.echo(f"What jobs remember is still in {wanted.state}. Next: sudo systemctl daemon-reload")
+        return
+    for concern in install.concerns(systemd, program):
+        typer.echo(f"warning: {concern}", err=True)
+    typer.echo("\nNext:")
+    for number, step in enumerate(install.next_steps(wanted), 1):
+        typer.echo(f"  {number}. {step}")
+
+
 @cli.command()
 def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the jobs with their schedules, next five runs and last results."""
