@@ -130,6 +130,8 @@ class Service:
         self.app, self.notifier = app, notifier or Notifier()
         self._inbox: SimpleQueue[tuple[Any, ...]] = SimpleQueue()  # a signal handler may put into it at any moment
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
+        """A job is no longer at it."""
         self._entries: dict[str, Entry] = {}
         self._zone: ZoneInfo | None = None
         self._search = 0
@@ -409,7 +411,7 @@ class Service:
                 pass
         except BaseException:
             with self._lock:
-                self._busy.discard(name)
+                self._end(name)
             raise
         self._heed_zone()
 
@@ -419,8 +421,12 @@ class Service:
             woken = name in self._again
             self._again.discard(name)
             if not woken:
-                self._busy.discard(name)
+                self._end(name)
             return woken
+
+    def _end(self, name: str) -> None:
+        self._busy.discard(name)
+        self._ended.notify_all()
 
     def _next(self, name: str) -> bool:
         """Deal with what is due; False where nothing is, or it is left for another time."""
@@ -664,20 +670,24 @@ class Service:
         self._tell()
 
     def _drain(self) -> bool:
-        """Wait for running jobs, but not for ever; False where one does not end."""
-        if self._scheduler.running:
-            ended = threading.Thread(target=self._scheduler.shutdown, kwargs={"wait": True}, daemon=True)
-            ended.start()
-            until = self.app.clock.monotonic() + self.app.config.service.stop_timeout.total_seconds()
-            while ended.is_alive() and (left := until - self.app.clock.monotonic()) > 0:
-                ended.join(min(left, self._pace()))
-                self._heed_silence()
-                self._tell()
-        unfinished = _by_start(self.app.running)
-        for run in unfinished:
+        """Wait for running jobs, but not for ever; False where one does not end.
+
+        The scheduler's own way to wait holds its locks, which a job that ends may want.
+        """
+        until = self.app.clock.monotonic() + self.app.config.service.stop_timeout.total_seconds()
+        while (left := until - self.app.clock.monotonic()) > 0:
+            with self._lock:
+                if self._ended.wait_for(lambda: not self._busy, min(left, self._pace())):
+                    break
+            self._heed_silence()
+            self._tell()
+        for run in _by_start(self.app.running):
             self._leave(run)
-        self.app.log.info("daemon.stopped", unfinished=bool(unfinished))
-        return not unfinished
+        done = not self._busy
+        if self._scheduler.running and done:
+            self._scheduler.shutdown(wait=False)
+        self.app.log.info("daemon.stopped", unfinished=not done)
+        return done
 
     def _leave(self, run: Running) -> None:
         """Write down that a run did not come to its next step: what it did is known to the next one, by its journal."""
