@@ -369,15 +369,12 @@ class Runner:
             record = RunRecord(
                 order.run_id, job.name, job.settings.kind, order.reason, order.slot, started, dry_run=order.dry_run
             )
-            self.state.begin_run(record)
-            late = {"late_seconds": _late(order, started)} if order.due else {}
-            log.info(
-                "run.started", kind=job.settings.kind, reason=order.reason, missed=order.missed, **late,
-                dry_run=order.dry_run,
-            )  # fmt: skip
             clock = RunClock(self.clock, self.stop, job.settings.timeout, self._longest_request(job))
+            # First, so that whoever is asked to stop knows of each run that the state calls running.
             self.running[order.run_id] = Running(job.name, order.run_id, order.reason, order.slot, started, clock)
             try:
+                self.state.begin_run(record)
+                log.info("run.started", kind=job.settings.kind, reason=order.reason, **_told(order, started))
                 found = self.redact(self._report(order, started, still_claimed, clock, log))
             finally:
                 del self.running[order.run_id]
@@ -547,6 +544,12 @@ def _facts(order: Order, started: datetime, ended: datetime) -> dict[str, Any]:
         "ended": ended.isoformat(),
         "seconds": round((ended - started).total_seconds(), 3),
     }
+
+
+def _told(order: Order, started: datetime) -> dict[str, Any]:
+    """What the log says of a run that begins."""
+    late = {"late_seconds": _late(order, started)} if order.due else {}
+    return {"missed": order.missed, **late, "dry_run": order.dry_run}
 
 
 def _late(order: Order, started: datetime) -> int:

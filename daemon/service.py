@@ -660,8 +660,8 @@ class Service:
         app = self.app
         if app.stop.is_set():
             return
-        running = _by_start(app.running)
         app.stop.set()
+        running = _by_start(app.running)
         timeout = app.config.service.stop_timeout
         self.notifier.stopping(timeout.total_seconds() + LAST_WORDS)
         app.log.info("daemon.stopping", running=[run.job for run in running], timeout=timeout.total_seconds())

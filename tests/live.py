@@ -12,8 +12,28 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+RULE = 'doctype = "Error Log"\nolder_than = "30d"\nstrategy = "rows"\nguard = { max_percent = 100 }'
+BOTH = "\n".join(
+    f'[jobs.{name}]\nkind = "cleanup"\nschedule = "daily"\n[[jobs.{name}.rules]]\n{RULE}' for name in ("hangs", "other")
+)
+"""Two jobs, of which one may be made to hang."""
+HANG = """
+import re, threading
+from daemon import app, runner
+from daemon.jobs import cleanup
+parts = cleanup.parts
+def hanging(run, settings):
+    if run.job == "hangs":
+        HOW
+    return parts(run, settings)
+cleanup.parts = hanging
+runner.SILENCE = 0.2
+app._longest_request = lambda timeouts: 0.0
+"""
+"""`patch` for Live: how the job `hangs` does so stands in the place of HOW, and silence is soon unlawful."""
 PATIENCE = 30.0
 """Seconds after which what did not come is taken for never coming; a loaded machine may be slow."""
 
@@ -115,3 +135,9 @@ class Live:
     def stop(self) -> int:
         self.send(signal.SIGTERM)
         return self.end()
+
+
+def owed(site, *jobs: str) -> None:
+    """A slot of each job was missed."""
+    for job in jobs:
+        site.app.state.settle_slot(job, datetime.now(UTC) - timedelta(days=2), site.app.job(job).schedule.text)

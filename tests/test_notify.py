@@ -15,9 +15,8 @@ from daemon.core.statusline import Standing, about, status_line
 from daemon.notify import Notifier
 from daemon.sandbox import Fault
 from tests.conftest import rules
-from tests.live import Live, Manager
+from tests.live import BOTH, HANG, RULE, Live, Manager, owed
 
-RULE = 'doctype = "Error Log"\nolder_than = "30d"\nstrategy = "rows"\nguard = { max_percent = 100 }'
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
@@ -79,30 +78,6 @@ def test_the_watchdog_is_fed_while_all_is_well(sandbox, daemon_for, manager):
         for _ in range(5):
             manager.until("WATCHDOG")
         assert live.stop() == 0
-
-
-HANG = """
-import re, threading
-from daemon import app, runner
-from daemon.jobs import cleanup
-parts = cleanup.parts
-def hanging(run, settings):
-    if run.job == "hangs":
-        HOW
-    return parts(run, settings)
-cleanup.parts = hanging
-runner.SILENCE = 0.2
-app._longest_request = lambda timeouts: 0.0
-"""
-BOTH = "\n".join(
-    f'[jobs.{name}]\nkind = "cleanup"\nschedule = "daily"\n[[jobs.{name}.rules]]\n{RULE}' for name in ("hangs", "other")
-)
-
-
-def owed(site, *jobs: str) -> None:
-    """A slot of each job was missed."""
-    for job in jobs:
-        site.app.state.settle_slot(job, datetime.now(UTC) - timedelta(days=2), site.app.job(job).schedule.text)
 
 
 def test_a_run_that_hangs_is_told_once_and_starves_the_watchdog(sandbox, daemon_for, manager):
