@@ -64,6 +64,8 @@ CALM = 600.0
 """Seconds after which a site that went away again is taken for one that was well in between."""
 TICK, QUICK_TICK = 10.0, 1.0
 """Seconds between looks at clock and runs; the quick one where the configuration is looked at too."""
+ECHO = 1.0
+"""Seconds within which a second signal is the first one's echo."""
 JUMP = 20.0
 """Seconds by which the clock must have moved against the time that passed: set by hand, or the machine slept."""
 HANGS = 60.0
@@ -174,7 +176,7 @@ class Service:
         """Within a handler nothing may be locked. A second signal that comes within a second is the first one's echo:
         timeout(1) and terminals send the same signal to a process and to its group."""
         self._signals.append(self.app.clock.monotonic())
-        if self._signals[-1] - self._signals[0] > 1:
+        if self._signals[-1] - self._signals[0] > ECHO:
             os._exit(128 + number)
         self._inbox.put(("stop",))
         if len(self._signals) == 1 and sys.stderr and sys.stderr.isatty():

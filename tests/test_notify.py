@@ -111,7 +111,7 @@ def test_a_regular_expression_that_does_not_end_starves_the_watchdog(sandbox, da
         live.until("run.started", job="hangs")
         with pytest.raises(TimeoutError):
             while True:
-                manager.hear(2.0)
+                manager.hear(1.0)
 
 
 def test_messages_go_to_a_path_and_to_an_abstract_address(tmp_path):
