@@ -130,4 +130,3 @@ def test_what_one_job_meets_is_no_outage(simulated, sandbox):
     sandbox.faults.add(Fault("status", path="*Error*", code=500, html=False))
     one.hours(0.2)
     assert one.service._away is None
-
