@@ -122,6 +122,12 @@ class Live:
             if found["event"] == event and all(found.get(key) == value for key, value in facts.items()):
                 return found
 
+    def so_far(self) -> list[dict[str, Any]]:
+        """The log as far as it has come."""
+        while not self._lines.empty() and (found := self._lines.get()):
+            self.events.append(found)
+        return self.events
+
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
