@@ -12,6 +12,7 @@ wait for the site in others.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -151,6 +152,9 @@ class Service:
         self._offset = self._clock_offset()
         self._loaded = self._seen = configuration.signature(app.config.path)
         self._ready = False
+        self._begun = app.clock.monotonic()
+        self._told = -math.inf
+        """Monotonic seconds when the status was told last: at once where something happened, else now and then."""
         self._signals: list[float] = []
         quiet = logging.getLogger("daemon.scheduler")  # a job that still runs at its next slot is no news
         quiet.setLevel(logging.ERROR)
@@ -201,6 +205,7 @@ class Service:
         """Wait for what comes, for one tick at the most; deal with it, and look round."""
         with suppress(Empty):
             message = self._inbox.get(timeout=self._pace())
+            self._told = -math.inf
             while True:
                 self._take(*message)
                 message = self._inbox.get_nowait()
@@ -236,13 +241,17 @@ class Service:
         self._heed_silence()
         self._look_for_site()
         self._heed_file()
+        if not self._ready and self.app.clock.monotonic() - self._begun >= TICK:
+            self._awaited = "no job runs yet: the site does not answer"  # nor does it refuse
+            self._be_ready()
         self._tell()
 
     def _tell(self) -> None:
         if self._lives():
             self.notifier.alive()
-        if self.notifier.address:
-            now = self.app.clock.now()
+        monotonic = self.app.clock.monotonic()
+        if self.notifier.address and monotonic - self._told >= TICK:
+            self._told, now = monotonic, self.app.clock.now()
             self.notifier.status(status_line(self.standing(), now.astimezone(self._zone)))
 
     def _lives(self) -> bool:
@@ -290,7 +299,8 @@ class Service:
             )  # fmt: skip
         for name in (self._stuck - silent.keys()) & self.app.running.keys():
             self.app.log.warning("run.lives", job=self.app.running[name].job, run=name)
-        self._stuck = set(silent)
+        if self._stuck != silent.keys():
+            self._stuck, self._told = set(silent), -math.inf
 
     # --- the zone, and so the start ----------------------------------------------------------------------------------
 
@@ -588,6 +598,7 @@ class Service:
             self.app.log.error("config.refused", error=str(error), problems=problems, action=error.action)
         else:
             self._refused = ""
+        self._told = -math.inf
         self._tell()
         self.notifier.ready()
 
@@ -669,7 +680,6 @@ class Service:
         app.log.info("daemon.stopping", running=[run.job for run in running], timeout=timeout.total_seconds())
         with suppress(errors.StateError):  # whoever is killed in a stop was not killed by the job
             app.state.remember(OURS, "stopping", [run.run for run in running])
-        self._tell()
 
     def _drain(self) -> bool:
         """Wait for running jobs, but not for ever; False where one does not end.

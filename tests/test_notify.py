@@ -14,6 +14,7 @@ from daemon.config import service_manager
 from daemon.core.statusline import Standing, about, status_line
 from daemon.notify import Notifier
 from daemon.sandbox import Fault
+from daemon.service import TICK, Service
 from tests.conftest import rules
 from tests.live import BOTH, HANG, RULE, Live, Manager, owed
 
@@ -49,6 +50,21 @@ def test_a_site_that_is_away_at_the_first_start_keeps_nobody_waiting(sandbox, da
         sandbox.faults.clear()
         live.until("job.scheduled")
         assert live.stop() == 0
+
+
+def test_a_site_that_takes_a_request_and_never_answers_keeps_nobody_waiting(sandbox, daemon_for):
+    """Its reply may take longer than systemd waits for the start."""
+    with Manager() as manager:
+        site = daemon_for(sandbox, rules(RULE))
+        service = Service(site.app, Notifier(manager.address))
+        service._look_round()
+        with pytest.raises(TimeoutError):
+            while "READY" not in manager.hear(0.05):
+                pass
+        site.clock.passed += TICK
+        service._look_round()
+        manager.until("READY")
+        manager.until("STATUS", lambda text: text == "no job runs yet: the site does not answer; 1 job")
 
 
 def test_a_reload_is_told_as_notify_reload_wants_it(sandbox, daemon_for, manager):
