@@ -190,3 +190,16 @@ def test_a_state_that_cannot_be_used_ends_the_start_with_a_sentence(spoil, said,
     text = "".join(live.other)
     assert said in text and "→" in text and "Traceback" not in text
     assert (file.read_bytes() if file.exists() else None) == before
+
+
+def test_an_inbox_that_cannot_be_used_is_told_and_stops_no_other_job(sandbox, daemon_for, tmp_path):
+    """Who must do what; a file stands where the directory should be, which hinders root too."""
+    inbox = '[jobs.calls]\nkind = "import"\nschedule = "daily"\ninbox = "inbox"\ndoctype = "ToDo"\n'
+    site = daemon_for(sandbox, rules(RULE) + "\n" + inbox)
+    (tmp_path / "inbox").write_text("")
+    found = site.once("calls")
+    text = json.dumps(found)
+    assert found["status"] == "failed" and "inbox" in text and "bug of frappe-daemon" not in text
+    errors = [found["error"], *(part["error"] for part in found["parts"])]
+    assert all(error["who"] == "operator" and error["action"] for error in errors if error)
+    assert site.once()["status"] == "done"
