@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from bench import cleanups, imports, process, reads, real, requests
 from bench.figures import Figure, machine, show
 
-PARTS = ("cleanup", "import", "read", "request", "start", "idle", "real", "real-import")
+PARTS = ("cleanup", "import", "read", "request", "start", "idle", "jobs", "real", "real-import")
 
 
 def main() -> None:
@@ -35,6 +35,7 @@ def main() -> None:
         "request": requests.figures,
         "start": process.start_up,
         "idle": process.idle,
+        "jobs": process.many_jobs,
         "real": lambda: real.figures(asked.real_doctype, asked.real_days, asked.real_rows, asked.real_rounds),
         "real-import": lambda: imports.real(asked.real_items, asked.real_rounds),
     }

@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
 from daemon import log
-from daemon.config import Config, Job
+from daemon.config import Config, Job, SiteSettings
 from daemon.core.clock import Clock
-from daemon.core.settings import Secret, did_you_mean
+from daemon.core.settings import Secret, TimeoutSettings, did_you_mean
 from daemon.errors import UsageError
-from daemon.runner import RunClock, Runner
+from daemon.runner import RunClock, Runner, Running
 from daemon.site.client import Site
 from daemon.site.limiter import Limiter
 from daemon.site.transport import Retry, Timeouts, Transport
@@ -93,11 +93,31 @@ class App:
         log_level: str | None = None,
     ) -> None:
         self.config = config
+        self._log_format, self._log_level = log_format, log_level
         self.stop = threading.Event()
         self.clock: Clock = clock or SystemClock(self.stop)
         self.redact = log.Redactor(_secrets(config))
-        log.configure(log_level or config.log.level, log_format or config.log.format, self.redact)
+        self.running: dict[str, Running] = {}
+        """By run, what runs now in this process."""
+        self._configure_log(config)
         self.log = log.logger()
+
+    def _configure_log(self, config: Config) -> None:
+        log.configure(self._log_level or config.log.level, self._log_format or config.log.format, self.redact)
+
+    def reconfigure(self, config: Config) -> None:
+        """Let what begins from now on go by `config`; what is under way goes on as it began. The state stays the one
+        that is open. Raises ConfigError, and changes nothing then."""
+        tls = _tls_of(config)
+        self.redact.learn(_secrets(config))
+        if config.site.url != self.config.site.url:
+            self.__dict__.pop("limiter", None)  # it has learnt of another site
+        else:
+            self.limiter.allow(config.site.concurrency)
+        self.config = config
+        self.__dict__["_tls"] = tls
+        self.__dict__.pop("runner", None)
+        self._configure_log(config)
 
     @cached_property
     def state(self) -> State:
@@ -109,8 +129,7 @@ class App:
 
     @cached_property
     def _tls(self) -> Any:
-        site = self.config.site
-        return tls_context(verify=site.verify, ca_file=site.ca_file) if site.url.startswith("https:") else False
+        return _tls_of(self.config)
 
     def close(self) -> None:
         if "state" in self.__dict__:
@@ -118,7 +137,12 @@ class App:
 
     def open_site(self, clock: Clock, logger: Any, retry: Retry | None = None) -> Site:
         """The site, for one run or one command."""
-        site = self.config.site
+        return self._open_site(self.config.site, self.limiter, self._tls, clock, logger, retry)
+
+    @staticmethod
+    def _open_site(
+        site: SiteSettings, limiter: Limiter, tls: Any, clock: Clock, logger: Any, retry: Retry | None = None
+    ) -> Site:
         patience = Retry(attempts=site.retry.attempts, total=site.retry.total.total_seconds())
         if retry:
             patience = replace(retry, attempts=min(retry.attempts, patience.attempts))
@@ -127,8 +151,8 @@ class App:
             site.url,
             key=site.api_key.reveal(),
             secret=site.api_secret.reveal(),
-            limiter=self.limiter,
-            tls=self._tls,
+            limiter=limiter,
+            tls=tls,
             timeouts=Timeouts(**limits),
             retry=patience,
             site_name=site.site_name,
@@ -169,10 +193,11 @@ class App:
 
     @cached_property
     def runner(self) -> Runner:
-        named = self.config.schedule.time_zone
+        named, site = self.config.schedule.time_zone, self.config.site
         return Runner(
-            self.state, self.clock, self.stop, self.open_site, self.open_remote, self.config.site.concurrency, self.log,
-            self.redact, ZoneInfo(named) if named else None,
+            self.state, self.clock, self.stop, partial(self._open_site, site, self.limiter, self._tls),
+            self.open_remote, site.concurrency, self.log, self.redact, ZoneInfo(named) if named else None,
+            self.running, _longest_request(site.timeouts),
         )  # fmt: skip
 
     def job(self, name: str) -> Job:
@@ -214,6 +239,17 @@ class App:
                 facts = {"version": site.dialect.version, "time_zone": zone.key, "apps": site.versions}
                 self.state.remember_site(site.url, facts)
         return zone
+
+
+def _tls_of(config: Config) -> Any:
+    """Raises ConfigError."""
+    site = config.site
+    return tls_context(verify=site.verify, ca_file=site.ca_file) if site.url.startswith("https:") else False
+
+
+def _longest_request(timeouts: TimeoutSettings) -> float:
+    """Seconds."""
+    return sum((getattr(timeouts, name) for name in type(timeouts).model_fields), timedelta(0)).total_seconds()
 
 
 def _secrets(config: Config) -> Iterator[str]:

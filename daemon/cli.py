@@ -13,7 +13,7 @@ import typer
 
 from daemon import cli_sync
 from daemon.errors import DaemonError, Exit
-from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, on_signal, opened, run_once, show
+from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, opened, run_once, show
 
 if TYPE_CHECKING:
     from daemon.app import App
@@ -51,15 +51,14 @@ def _options(
 @cli.command()
 def run(config: ConfigOption = None, log_format: FormatOption = None) -> None:
     """Run the jobs on their schedules until told to stop."""
-    import signal
-
+    from daemon.config import service_manager
+    from daemon.notify import Notifier
     from daemon.service import Service
 
     with opened(config, log_format) as app:
-        stop = on_signal(app)
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
-        if not Service(app).run():
+        service = Service(app, Notifier(*service_manager()))
+        service.heed_signals()
+        if not service.run():
             os._exit(Exit.SOME_FAILED)  # a request that does not end would keep its thread, and so the process, alive
 
 
@@ -289,6 +288,38 @@ def _provisions(site: Site, jobs: Iterable[Job]) -> Iterator[Step]:
         except SiteError as error:
             yield provision.refused(provision.Step(f"what {job.name} needs", "refused"), error)
     yield from provision.to_make(site, wanted)
+
+
+@cli.command(name="install-service")
+def install_service(
+    instance: Annotated[
+        str, typer.Option("--instance", help="One of several services of this machine, each with a site of its own.")
+    ] = "",
+    root: Annotated[Path, typer.Option("--root", help="Write beneath this directory, such as of an image.")] = Path(
+        "/"
+    ),
+    show_only: Annotated[bool, typer.Option("--print", help="Show the files, and write none.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take away what it wrote and nobody edited.")] = False,
+) -> None:
+    """Write the units of systemd, a configuration to begin with, and files for the key."""
+    from daemon import install
+
+    wanted, systemd, program = install.service(instance), install.systemd_version(), install.program()
+    found = install.items(wanted, systemd, program)
+    if show_only:
+        for item in found:
+            typer.echo(f"# --- {item.path} (mode {item.mode:04o})\n{item.content}")
+        return
+    for path, what in install.remove(found, root) if remove else install.write(found, root):
+        typer.echo(f"{path}: {what}")
+    if remove:
+        typer.echo(f"What jobs remember is still in {wanted.state}. Next: sudo systemctl daemon-reload")
+        return
+    for concern in install.concerns(systemd, program):
+        typer.echo(f"warning: {concern}", err=True)
+    typer.echo("\nNext:")
+    for number, step in enumerate(install.next_steps(wanted), 1):
+        typer.echo(f"  {number}. {step}")
 
 
 @cli.command()

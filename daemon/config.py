@@ -11,7 +11,7 @@ import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -100,6 +100,17 @@ class ScheduleSettings(Model):
     """Unless stated, the site's."""
 
 
+class ServiceSettings(Model):
+    """The long-running process."""
+
+    stop_timeout: PositiveDuration = timedelta(seconds=80)
+    """How long a stop waits for running jobs to come to their next step."""
+    reload_on_save: bool = False
+    """Edits of this file take effect by themselves; else by `systemctl reload`, which is SIGHUP."""
+    at_once: Annotated[int, Field(ge=1, le=200)] = 20
+    """Jobs that run at the same time, at the most. Each has files and connections open."""
+
+
 class Sections(Model):
     """The file without its jobs."""
 
@@ -107,6 +118,7 @@ class Sections(Model):
     state: StateSettings = StateSettings()
     log: LogSettings = LogSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    service: ServiceSettings = ServiceSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +145,7 @@ class Config:
     log: LogSettings
     schedule: ScheduleSettings
     jobs: Mapping[str, Job] = field(default_factory=dict)
+    service: ServiceSettings = field(default_factory=ServiceSettings)
 
 
 def find(named: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -151,6 +164,37 @@ def find(named: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
         f"no configuration: neither --config nor ${VARIABLE} names one, nor is there {' or '.join(map(str, PLACES))}",
         action="Copy the example config.toml to one of these places and edit it.",
     )
+
+
+def service_manager(environ: Mapping[str, str] = os.environ) -> tuple[str, float]:
+    """The socket on which systemd listens to this process, and the seconds within which it wants a sign of life
+    (sd_notify(3), sd_watchdog_enabled(3)); "" and 0 where it does not."""
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    return environ.get("NOTIFY_SOCKET", ""), int(microseconds) / 1e6 if ours and microseconds.isdecimal() else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Tells whether a file is still the same, without reading it."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    """Nanoseconds, as a program may set it."""
+    changed: datetime
+    """When anything about it was changed last, a rename too; nobody can set it."""
+
+
+def signature(path: Path) -> Signature | None:
+    """Of the file that `path` leads to; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    changed = datetime.fromtimestamp(found.st_ctime_ns / 1e9, UTC)
+    return Signature(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, changed)
 
 
 def load(
@@ -182,7 +226,7 @@ def load(
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError(f"{path}: {count}", tuple(f"{path}: {problem}" for problem in problems))
     by_name = {job.name: job for job in found}
-    return Config(path, sections.site, sections.state, sections.log, sections.schedule, by_name)
+    return Config(path, sections.site, sections.state, sections.log, sections.schedule, by_name, sections.service)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,13 +12,7 @@ from typing import Any
 from daemon import config
 from daemon.app import App
 from daemon.runner import Order
-
-_BESIDE = Path(__file__).parent
-SHIPPED = next(
-    (path for path in (_BESIDE / "config.example.toml", _BESIDE.parent / "config.toml") if path.exists()),
-    Path("config.toml"),
-)
-"""config.toml as it ships: inside an installed package under its other name, else at the top of the checkout."""
+from daemon.shipped import EXAMPLE
 
 
 def reports(version: str) -> Iterator[dict[str, Any]]:
@@ -36,7 +30,7 @@ def reports(version: str) -> Iterator[dict[str, Any]]:
     ):
         key, secret = site.keys["Administrator"]
         file = Path(folder, "config.toml")
-        text = SHIPPED.read_text(encoding="utf-8").replace("/var/lib/frappe-daemon", folder)
+        text = EXAMPLE.read_text(encoding="utf-8").replace("/var/lib/frappe-daemon", folder)
         file.write_text(text.replace("https://api.example.com/v1", shop.url), encoding="utf-8")
         address = {"url": site.url, "api_key": {"env": "KEY"}, "api_secret": {"env": "SECRET"}}
         loaded = config.load(

@@ -146,6 +146,19 @@ class Stopped(DaemonError):
     action = "Nothing: the next run goes on from here."
 
 
+class TimedOut(Stopped):
+    """The run passed its `timeout`."""
+
+    who = "operator"
+    action = "Nothing, if it is once: the next run goes on from here. Raise `timeout` if it happens every time."
+
+
+class KeptCrashing(DaemonError):
+    """The process died in each of the last runs for this slot, so it was given up: the next slot is tried again."""
+
+    action = "Read the log before each `run.interrupted`, and the kernel's (out of memory?); then run the job by hand."
+
+
 class SiteError(DaemonError):
     """A reply of the site that is not success. Carries what the site said.
 

@@ -24,8 +24,13 @@ class Redactor:
     """Strikes known secrets out of whatever is about to be shown or kept, wherever in it they stand."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets: list[str] = []
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Strike these out too; those that were known may still be on their way."""
         found = {secret for secret in secrets if len(secret) >= SHORTEST}
-        self._secrets = sorted(found, key=len, reverse=True)
+        self._secrets = sorted(found.union(self._secrets), key=len, reverse=True)
 
     def __call__(self, value: Any) -> Any:
         """`value` without secrets; containers are copied, and what is no JSON value becomes its text."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from daemon.core.plan import Outcome, Tally
-from daemon.errors import DaemonError, Exit, Stopped
+from daemon.errors import DaemonError, Exit, SiteDown, Stopped, Transient
 
 DONE, SOME_FAILED, REFUSED, FAILED, STOPPED = "done", "some failed", "refused", "failed", "stopped"
 
@@ -57,6 +57,28 @@ def error_report(error: BaseException) -> dict[str, str]:
         "who": "programmer",
         "action": "Report it with the log of this run.",
     }
+
+
+def bare(facts: Mapping[str, Any], error: DaemonError, status: str = FAILED) -> dict[str, Any]:
+    """The report of a run that did nothing, or of whose doings nothing is known; `facts` say which run it was."""
+    return {
+        **facts,
+        "status": status,
+        "exit_code": int(exit_code(status, error)),
+        "counts": {},
+        "errors": {},
+        "requests": 0,
+        "retries": 0,
+        "replies": {},
+        "error": error_report(error),
+        "away": False,
+        "parts": [],
+    }
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Not the job failed but the site, and any other job would have met the same."""
+    return isinstance(error, SiteDown) or (isinstance(error, Transient) and error.site_wide)
 
 
 def totals(parts: list[dict[str, Any]], key: str) -> dict[str, int]:

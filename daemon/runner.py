@@ -58,19 +58,50 @@ _ENDS_THE_RUN = (
 )
 
 
-class RunClock:
-    """Time as one run sees it: it ends at `deadline` (monotonic seconds) and as soon as `stop` is set."""
+SILENCE = 300.0
+"""Seconds for which a run may do what shows no sign of life, such as to unpack a large workbook, beside its longest
+request."""
 
-    def __init__(self, clock: Clock, stop: threading.Event, timeout: timedelta) -> None:
+
+class RunClock:
+    """Time as one run sees it: it ends at `deadline` (monotonic seconds) and as soon as `stop` is set.
+
+    Whatever a run does asks its clock: each step, each wait, each request when it begins and while its reply comes. So
+    the clock knows when the run last showed a sign of life, and until when it may lawfully show none: for as long as
+    its longest request may take (`request`, seconds) and SILENCE, and where it waits, such as for a Retry-After, until
+    that wait is over. Whoever is silent beyond that hangs, and no deadline can end it.
+    """
+
+    def __init__(self, clock: Clock, stop: threading.Event, timeout: timedelta, request: float = 0.0) -> None:
         self._clock, self._stop = clock, stop
         self._timeout = timeout
         self._deadline = clock.monotonic() + timeout.total_seconds()
+        self._silence = request + SILENCE
+        self._seen = clock.monotonic()
+        self._silent_until = self._seen + self._silence
 
     def now(self) -> datetime:
         return self._clock.now()
 
     def monotonic(self) -> float:
-        return self._clock.monotonic()
+        return self.beat()
+
+    def beat(self, wait: float = 0.0) -> float:
+        """A sign of life, before `wait` seconds of lawful silence; returns what the clock shows."""
+        self._seen = now = self._clock.monotonic()
+        # One thread's step does not shorten another's wait.
+        self._silent_until = max(self._silent_until, now + wait + self._silence)
+        return now
+
+    def silent(self) -> float | None:
+        """For how many seconds there has been no sign of life, where that is longer than is lawful; else None."""
+        now = self._clock.monotonic()
+        return now - self._seen if now > self._silent_until else None
+
+    @property
+    def overdue(self) -> bool:
+        """The deadline has passed."""
+        return self._clock.monotonic() >= self._deadline
 
     def check(self) -> None:
         """Raises Stopped where nothing new should be begun."""
@@ -79,16 +110,15 @@ class RunClock:
     def pause(self, seconds: float) -> None:
         """Wait, or raise Stopped as soon as waiting is of no use."""
         self._refuse(seconds)
+        self.beat(seconds)
         self._clock.pause(seconds)
         self._refuse(0)
 
     def _refuse(self, seconds: float) -> None:
         if self._stop.is_set():
             raise errors.Stopped("the daemon was asked to stop")
-        if self._clock.monotonic() + seconds >= self._deadline:
-            what = f"the run passed its timeout of {format_duration(self._timeout)}"
-            action = "Nothing: the next run goes on from here. Raise `timeout` if it happens every time."
-            raise errors.Stopped(what, action=action)
+        if self.beat() + seconds >= self._deadline:
+            raise errors.TimedOut(f"the run passed its timeout of {format_duration(self._timeout)}")
 
 
 class Remotes:
@@ -202,6 +232,7 @@ class LiveRun:
         return self.state.claim(name)
 
     def progress(self, part: str, done: int, total: int) -> None:
+        self.clock.beat()
         self.watch(part, done, total)
 
     def recall(self, key: str) -> Any:
@@ -280,6 +311,10 @@ class Order:
     slot: datetime | None = None
     missed: int = 0
     """Slots that a catch-up run stands for."""
+    due: datetime | None = None
+    """When the run should have begun: the slot and its jitter."""
+    next_slot: datetime | None = None
+    """A slot whose run did not find the site is tried again until this one."""
     dry_run: bool = False
     explain: Callable[[Outcome], None] | None = None
     """Wants to see the outcome of every row, kept ones included."""
@@ -287,6 +322,18 @@ class Order:
     """What the command line asks of this run alone; the kind knows what it means."""
     watch: Watch | None = None
     """Shows how far the run is; None: the log does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A run that goes on in this process."""
+
+    job: str
+    run: str
+    reason: str
+    slot: datetime | None
+    started: datetime
+    clock: RunClock
 
 
 @dataclass(slots=True)
@@ -303,6 +350,10 @@ class Runner:
     redact: Callable[[Any], Any]
     zone: ZoneInfo | None = None
     """Of the schedules; None: the site's."""
+    running: dict[str, Running] = field(default_factory=dict)
+    """By run, what goes on now; shared with whoever wants to see it."""
+    request: float = 0.0
+    """Seconds that a request to the site may take."""
     _seen: dict[str, Any] = field(default_factory=dict)
 
     def run(self, order: Order) -> dict[str, Any]:
@@ -318,11 +369,15 @@ class Runner:
             record = RunRecord(
                 order.run_id, job.name, job.settings.kind, order.reason, order.slot, started, dry_run=order.dry_run
             )
-            self.state.begin_run(record)
-            log.info(
-                "run.started", kind=job.settings.kind, reason=order.reason, missed=order.missed, dry_run=order.dry_run
-            )
-            found = self.redact(self._report(order, started, still_claimed, log))
+            clock = RunClock(self.clock, self.stop, job.settings.timeout, self._longest_request(job))
+            # First, so that whoever is asked to stop knows of each run that the state calls running.
+            self.running[order.run_id] = Running(job.name, order.run_id, order.reason, order.slot, started, clock)
+            try:
+                self.state.begin_run(record)
+                log.info("run.started", kind=job.settings.kind, reason=order.reason, **_told(order, started))
+                found = self.redact(self._report(order, started, still_claimed, clock, log))
+            finally:
+                del self.running[order.run_id]
             settles = SlotMark(job.name, order.slot, job.schedule.text) if order.slot else None
             if found["status"] == report.STOPPED and self.stop.is_set():
                 settles = None  # the next start catches it up
@@ -335,6 +390,22 @@ class Runner:
         _log_end(log, found)
         return dict(found)
 
+    def give_up(self, order: Order, error: errors.DaemonError) -> None:
+        """Write down that there is no run for the slot, and why: a failed one, that ends as it begins."""
+        now, job = self.clock.now(), order.job
+        record = RunRecord(order.run_id, job.name, job.settings.kind, order.reason, order.slot, now)
+        found = self.redact(report.bare(_facts(order, now, now), error))
+        self.state.begin_run(record)
+        settles = SlotMark(job.name, order.slot, job.schedule.text) if order.slot else None
+        self.state.end_run(order.run_id, found["status"], now, found, settles)
+        _log_end(self.log.bind(job=job.name, run=order.run_id), found)
+
+    def _longest_request(self, job: Job) -> float:
+        """Seconds, to the site or to a job's other side."""
+        timeouts = getattr(getattr(job.settings, "api", None), "timeouts", None)
+        lengths = [getattr(timeouts, name) for name in type(timeouts).model_fields] if timeouts else []
+        return max(self.request, sum(lengths, timedelta(0)).total_seconds())
+
     def _again(self, order: Order, found: dict[str, Any]) -> timedelta | None:
         """How long to wait before the slot is tried again; None: it is dealt with, whatever became of it."""
         parts = found["parts"]
@@ -342,8 +413,12 @@ class Runner:
             return None
         tries = sum(run.slot == order.slot and not run.dry_run for run in self.state.runs(order.job.name, limit=16))
         wait = min(FIRST_WAIT * 2 ** max(0, tries - 1), LONGEST_WAIT)
-        over = order.slot + order.job.settings.patience if order.slot else None
-        return wait if over and self.clock.now() + wait < over else None
+        if not order.slot:
+            return None
+        over = order.slot + order.job.settings.patience
+        if found["away"] and order.next_slot:  # whatever the job's patience: what fails is not the job
+            over = max(over, order.next_slot)
+        return wait if self.clock.now() + wait < over else None
 
     def _slots(self, order: Order, site: Site, within: timedelta) -> list[datetime]:
         """daemon.core.kind.Run.slots: of a service those since the last that was dealt with."""
@@ -371,9 +446,10 @@ class Runner:
         if mark and order.slot and mark.slot >= order.slot and mark.schedule_text == order.job.schedule.text:
             raise errors.SlotSettled(f"{order.job.name}: the slot {order.slot.isoformat()} was dealt with meanwhile")
 
-    def _report(self, order: Order, started: datetime, still_claimed: Callable[[], None], log: Any) -> dict[str, Any]:
+    def _report(
+        self, order: Order, started: datetime, still_claimed: Callable[[], None], clock: RunClock, log: Any
+    ) -> dict[str, Any]:
         """Do the run and put what became of it into words."""
-        clock = RunClock(self.clock, self.stop, order.job.settings.timeout)
         site = self.open_site(clock, log)
         remotes = Remotes(lambda settings: self.open_remote(settings, clock, log))
         tallies: list[Tally] = []
@@ -439,16 +515,7 @@ class Runner:
         parts = [report.part_report(tally) for tally in tallies]
         ended, status, traffic = self.clock.now(), report.status_of(tallies, error), site.transport.traffic
         return {
-            "job": order.job.name,
-            "kind": order.job.settings.kind,
-            "run": order.run_id,
-            "reason": order.reason,
-            "slot": order.slot and order.slot.isoformat(),
-            "missed": order.missed,
-            "dry_run": order.dry_run,
-            "started": started.isoformat(),
-            "ended": ended.isoformat(),
-            "seconds": round((ended - started).total_seconds(), 3),
+            **_facts(order, started, ended),
             "status": status,
             "exit_code": int(report.exit_code(status, error)),
             "counts": report.totals(parts, "counts"),
@@ -457,8 +524,37 @@ class Runner:
             "retries": traffic.retries,
             "replies": dict(traffic.statuses),
             "error": error and report.error_report(error),
+            "away": report.is_away(error),
             "parts": parts,
         }
+
+
+def _facts(order: Order, started: datetime, ended: datetime) -> dict[str, Any]:
+    """Which run it was, and when."""
+    return {
+        "job": order.job.name,
+        "kind": order.job.settings.kind,
+        "run": order.run_id,
+        "reason": order.reason,
+        "slot": order.slot and order.slot.isoformat(),
+        "missed": order.missed,
+        "late_seconds": _late(order, started),
+        "dry_run": order.dry_run,
+        "started": started.isoformat(),
+        "ended": ended.isoformat(),
+        "seconds": round((ended - started).total_seconds(), 3),
+    }
+
+
+def _told(order: Order, started: datetime) -> dict[str, Any]:
+    """What the log says of a run that begins."""
+    late = {"late_seconds": _late(order, started)} if order.due else {}
+    return {"missed": order.missed, **late, "dry_run": order.dry_run}
+
+
+def _late(order: Order, started: datetime) -> int:
+    """Whole seconds between when the run should have begun and when it did."""
+    return max(0, int((started - order.due).total_seconds())) if order.due else 0
 
 
 def _do_part(part: Part, run: Run, explain: Callable[[Outcome], None] | None, log: Any) -> None:

@@ -190,6 +190,12 @@ class NamedFunction:
     def __call__(self, *values: Any) -> Any:
         return self._function(*values)
 
+    @property
+    def code(self) -> Any:
+        """Equal for functions that do the same; the function itself where Python shows no code of it."""
+        code = getattr(self._function, "__code__", None)
+        return (code.co_code, code.co_consts, code.co_names) if code else self._function
+
     def __repr__(self) -> str:
         return self.name
 

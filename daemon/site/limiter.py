@@ -35,6 +35,8 @@ LEAD = 20
 """Answers after a long one during which short ones change nothing: they say little of what the long ones wait for."""
 LOW_BUDGET = 0.15
 """The part of the site's rate-limit budget below which we go one at a time."""
+LOOK = 5.0
+"""Seconds for which a place is waited for without a look at anything else."""
 LONGEST_HOLD = 900.0
 """Seconds for which a header can stop all requests: a site whose clock is wrong must not stop us for good."""
 
@@ -64,6 +66,13 @@ class Limiter:
         self._held_until = 0.0
         self._rest = 0.0
 
+    def allow(self, ceiling: int) -> None:
+        """From now on this many at once, at the most; what was learnt of the site stays."""
+        with self._free:
+            self.ceiling = ceiling
+            self._limit = min(self._limit, float(ceiling))
+            self._free.notify_all()
+
     @property
     def limit(self) -> int:
         """Requests that may be under way now."""
@@ -78,7 +87,7 @@ class Limiter:
     def slot(self, pause: Callable[[float], None]) -> Iterator[None]:
         """Wait for a place, and by `pause`, which may raise, for the end of a rest that the site asked for."""
         while not self._entered():
-            pause(self._held_until - self._clock())
+            pause(max(0.0, self._held_until - self._clock()))
         try:
             yield
         finally:
@@ -90,7 +99,8 @@ class Limiter:
         """A place was taken; False where by then the site has asked for a rest."""
         with self._free:
             while self._in_flight >= self.limit:
-                self._free.wait()
+                if not self._free.wait(LOOK):
+                    return False  # a run that waits for others is told of a stop, and shows that it lives
             resting = self._held_until > self._clock()
             self._in_flight += not resting
             return not resting

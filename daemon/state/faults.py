@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from daemon.errors import StateError
+from daemon.errors import Exit, StateError
 
 _ANOTHER_FILE = "Move the file away or name another one in [state] path; the daemon then starts with an empty memory."
 
@@ -29,6 +30,8 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "SQLITE_IOERR": ("cannot be read or written: the disk reports an error", "Look at the disk and its free space."),
 }
 """By SQLite's result code; an extended code, such as SQLITE_IOERR_WRITE, counts as the one that it begins with."""
+_PASSING = ("SQLITE_FULL", "SQLITE_BUSY")
+"""What may have passed when the service is started again."""
 
 
 @contextmanager
@@ -37,9 +40,10 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StateError(
-            f"the state database {path} cannot be used: {_os_reason(error)}", action=_os_action(error)
-        ) from error
+        fault = StateError(f"the state database {path} cannot be used: {_os_reason(error)}", action=_os_action(error))
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fault.exit_code = Exit.SITE_UNAVAILABLE
+        raise fault from error
     except DBAPIError as error:
         raise _fault(path, error) from error
     except ValueError as error:
@@ -52,7 +56,10 @@ def _fault(path: Path, error: DBAPIError) -> StateError:
     code = getattr(error.orig, "sqlite_errorname", "")
     for plain, (what, action) in _SENTENCES.items():
         if code == plain or code.startswith(plain + "_"):
-            return StateError(f"the state database {path} {what}", action=action)
+            fault = StateError(f"the state database {path} {what}", action=action)
+            if plain in _PASSING:
+                fault.exit_code = Exit.SITE_UNAVAILABLE
+            return fault
     return StateError(f"the state database {path} cannot be used: {error.orig}")
 
 

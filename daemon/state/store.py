@@ -148,7 +148,7 @@ class State:
                 what = f"the state database {self._path} does not know run {run_id}: it was replaced while that went on"
                 raise StateError(what)
             if settles:
-                _settle(connection, settles)
+                _settle(connection, settles, same_schedule=True)
 
     def forget_run(self, run_id: str) -> None:
         """Forget one run."""
@@ -217,6 +217,17 @@ class State:
         with self.reading() as connection:
             row = connection.execute(select(slots).where(slots.c.job == job)).first()
         return None if row is None else SlotMark(**row._mapping)
+
+    def slots(self) -> dict[str, SlotMark]:
+        """`slot` of every job, in one query."""
+        with self.reading() as connection:
+            return {row.job: SlotMark(**row._mapping) for row in connection.execute(select(slots))}
+
+    def settle_slots(self, marks: Sequence[SlotMark]) -> None:
+        """`settle_slot` for several, in one transaction."""
+        with self.writing() as connection:
+            for mark in marks:
+                _settle(connection, mark)
 
     def settle_slot(self, job: str, slot: datetime, schedule_text: str) -> None:
         """Write down that the slots of `job` up to `slot` have been dealt with. Under one schedule it never moves back.
@@ -300,9 +311,11 @@ class State:
                 connection.execute(insert(sites).values(url=url, facts=facts))
 
 
-def _settle(connection: Connection, mark: SlotMark) -> None:
+def _settle(connection: Connection, mark: SlotMark, *, same_schedule: bool = False) -> None:
+    """`same_schedule`: leave the mark of another schedule alone. A run may end after its schedule was edited."""
     change = update(slots).where(slots.c.job == mark.job).values(slot=mark.slot, schedule_text=mark.schedule_text)
-    ahead = or_(slots.c.slot < mark.slot, slots.c.schedule_text != mark.schedule_text)
+    other = slots.c.schedule_text != mark.schedule_text
+    ahead = and_(slots.c.slot < mark.slot, ~other) if same_schedule else or_(slots.c.slot < mark.slot, other)
     if connection.scalar(select(slots.c.job).where(slots.c.job == mark.job)):
         connection.execute(change.where(ahead))
     else:

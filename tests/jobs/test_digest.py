@@ -21,7 +21,6 @@ from daemon.errors import ConfigError
 from daemon.sandbox import Fault, Sandbox
 from daemon.service import Service
 from daemon.site import provision
-from daemon.trigger import SlotTrigger
 from tests.conftest import rules
 from tests.test_crash import KillAt
 
@@ -495,9 +494,9 @@ def test_a_failed_slot_is_woken_up_for_again(site15, daemon, capsys):
     slot = MONDAY - timedelta(hours=1)
     wanted, zone = one.app.job("job"), ZoneInfo("America/New_York")
     one.app.state.settle_slot("job", slot - timedelta(days=1), wanted.schedule.text)
-    trigger = SlotTrigger(wanted.schedule, zone, job="job", since=slot, jitter=timedelta(0))
     service = Service(one.app)
-    service._work_off(wanted, trigger, zone)
+    service.follow([wanted], zone)
+    service._work_off("job")
     again = service._scheduler.get_job("job again")
     assert again.trigger.run_date == one.clock.now() + timedelta(minutes=5)
     assert '"event": "slot.left"' in capsys.readouterr().err and one.app.state.slot("job").slot < slot

@@ -26,7 +26,6 @@ from daemon.service import Service
 from daemon.site.mail import Mail
 from daemon.state.journal import Journal
 from daemon.state.store import State
-from daemon.trigger import SlotTrigger
 from tests.conftest import FakeClock
 
 ZONE = ZoneInfo("America/New_York")
@@ -107,16 +106,15 @@ class World:
         app = App(loaded, clock=self.clock, log_level="error")
         try:
             job, service, again = app.job("job"), Service(app), []
-            service._wake_again = lambda job, trigger, zone, wait: again.append(self.clock.now() + wait)
+            service._wake_again = lambda name, wait: again.append(self.clock.now() + wait)
             app.state.interrupt_unfinished(self.clock.now())
-            service._add(job, ZONE)
+            service.follow([job], ZONE)
             while True:
                 now = self.clock.now()
-                trigger = SlotTrigger(job.schedule, ZONE, job="job", since=now, jitter=timedelta(0))
                 slot = job.schedule.latest(now - LATENESS, now, ZONE)
                 waiting = plans.get(slot, [])
                 self.life.plan, self.life.mails = (waiting.pop(0) if waiting else []), 0
-                service._work_off(job, trigger, ZONE)
+                service._work_off("job")
                 self.sandbox.faults.clear()
                 wakes = [one for one in (*again, job.schedule.after(self.clock.now(), ZONE)) if one > self.clock.now()]
                 again.clear()
