@@ -217,6 +217,7 @@ def _secrets(config: Config) -> Iterator[str]:
     key, secret = config.site.api_key.reveal(), config.site.api_secret.reveal()
     yield b64encode(f"{key}:{secret}".encode()).decode()
     yield secret
+    yield from _secrets_in(config.alerts)
     for job in config.jobs.values():
         yield from _secrets_in(job.settings)
 

@@ -15,16 +15,18 @@ from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from ipaddress import ip_address
 from keyword import iskeyword
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from daemon.core.settings import (
+    AlertSettings,
     FilePath,
     HeaderText,
     JobSettings,
@@ -97,6 +99,49 @@ class ScheduleSettings(Model):
     """None: the site's."""
 
 
+def _listen(value: str) -> str:
+    host, port = split_address(value)
+    if host != "localhost":
+        ip_address(host)
+    if not 0 <= int(port) <= 65535:
+        raise ValueError
+    return value
+
+
+def _listen_told(value: str) -> str:
+    try:
+        return _listen(value) if value else value
+    except ValueError:
+        raise ValueError('is an address of this machine and a port, such as "127.0.0.1:9464"') from None
+
+
+def split_address(value: str) -> tuple[str, str]:
+    """ "127.0.0.1:9464" and "[::1]:9464" as (host, port)."""
+    host, _, port = value.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), port
+
+
+class StatusSettings(Model):
+    """Where the service shows how it does."""
+
+    listen: Annotated[str, AfterValidator(_listen_told)] = ""
+    """ "": nowhere."""
+    public: bool = False
+    """`listen` may be an address that others reach."""
+    hosts: Annotated[list[str], Field(default_factory=list)]
+    """Names, beside addresses and localhost, under which a browser may ask."""
+
+    @model_validator(mode="after")
+    def _is_for_this_machine(self) -> Self:
+        host, _ = split_address(self.listen)
+        if self.listen and not self.public and host != "localhost" and not ip_address(host).is_loopback:
+            raise ValueError(
+                f'listen = "{self.listen}" is no loopback address, so others could read it without a password; '
+                'write "127.0.0.1:9464", or public = true if that is meant'
+            )
+        return self
+
+
 class Sections(Model):
     """The file without its jobs."""
 
@@ -104,6 +149,8 @@ class Sections(Model):
     state: StateSettings = StateSettings()
     log: LogSettings = LogSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    status: StatusSettings = StatusSettings()
+    alerts: AlertSettings = AlertSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +177,13 @@ class Config:
     log: LogSettings
     schedule: ScheduleSettings
     jobs: Mapping[str, Job] = field(default_factory=dict)
+    status: StatusSettings = field(default_factory=StatusSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+
+    def alerts_of(self, job: Job) -> AlertSettings:
+        """Those that hold for `job`."""
+        own: AlertSettings = job.settings.alerts
+        return own.over(self.alerts)
 
 
 def find(named: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -179,7 +233,8 @@ def load(
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError(f"{path}: {count}", tuple(f"{path}: {problem}" for problem in problems))
     by_name = {job.name: job for job in found}
-    return Config(path, sections.site, sections.state, sections.log, sections.schedule, by_name)
+    known = (sections.site, sections.state, sections.log, sections.schedule)
+    return Config(path, *known, by_name, sections.status, sections.alerts)
 
 
 def _read(path: Path) -> dict[str, Any]:
