@@ -55,6 +55,12 @@ def of_config(config: Config) -> Iterator[Finding]:
         yield Finding(
             WARNING, "configuration", what, "operator", "Name the site's own authority in site.ca_file instead."
         )
+    if config.status.listen and config.status.public:
+        what = f"status.listen = {config.status.listen} may be read by whoever reaches it, without a password"
+        yield Finding(
+            WARNING, "configuration", what, "operator", "Let a firewall or a proxy with a password stand before it."
+        )
+    yield from _of_alerts(config)
     if config.site.ca_file:
         yield from _of_ca_file(config.site.ca_file)
     for job in config.jobs.values():
@@ -65,6 +71,18 @@ def of_config(config: Config) -> Iterator[Finding]:
     if config.site.url.startswith("http:") and not _is_loopback(config.site.url):
         what = "site.url is plain http: the API key crosses the network unprotected"
         yield Finding(WARNING, "configuration", what, "operator", "Use https, or a tunnel.")
+
+
+def _of_alerts(config: Config) -> Iterator[Finding]:
+    """Rules by which nobody is told."""
+    for job in config.jobs.values():
+        found = config.alerts_of(job)
+        ruled = found.after is not None or found.max_age is not None
+        if job.settings.enabled and found.enabled is not False and ruled and not found.channels:
+            what = "alerts: says when somebody is told, and nobody is named"
+            yield Finding(
+                WARNING, job.name, what, "operator", "Name email, users or webhook in [alerts] or in the job."
+            )
 
 
 def _of_ca_file(path: Path) -> Iterator[Finding]:

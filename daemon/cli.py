@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from daemon import cli_sync
+from daemon import cli_status, cli_sync
 from daemon.errors import DaemonError, Exit
 from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, on_signal, opened, run_once, show
 
@@ -29,6 +29,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 cli.add_typer(cli_sync.commands)
+cli.add_typer(cli_status.commands)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -278,14 +279,16 @@ def _provisions(site: Site, jobs: Iterable[Job]) -> Iterator[Step]:
 
 @cli.command()
 def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List the jobs with their schedules, next five runs and last results."""
+    """List the jobs with their schedules, next five runs and last results, and what runs now."""
     from daemon.app import IMPATIENT
+    from daemon.facts import running
 
     with opened(config, None, secrets=False) as app:
         zone, last, now = app.remembered_zone(), app.state.last_runs(), app.clock.now()
         if zone is None:
             with opened(config, None) as online:
                 zone = online.zone(IMPATIENT)
+        now_running = running(app)
         listed = []
         for job in app.config.jobs.values():
             moments: list[str] = []
@@ -302,6 +305,7 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                     "enabled": job.settings.enabled,
                     "next": moments,
                     "last": run and _run_row(run),
+                    "running": now_running.get(job.name),
                     "looked": last[job.name].started.isoformat() if job.name in last else None,
                 }
             )

@@ -128,7 +128,7 @@ class StatusSettings(Model):
     """ "": nowhere."""
     public: bool = False
     """`listen` may be an address that others reach."""
-    hosts: Annotated[list[str], Field(default_factory=list)]
+    hosts: list[str] = Field(default_factory=list)
     """Names, beside addresses and localhost, under which a browser may ask."""
 
     @model_validator(mode="after")
@@ -177,8 +177,8 @@ class Config:
     log: LogSettings
     schedule: ScheduleSettings
     jobs: Mapping[str, Job] = field(default_factory=dict)
-    status: StatusSettings = field(default_factory=StatusSettings)
-    alerts: AlertSettings = field(default_factory=AlertSettings)
+    status: StatusSettings = field(default_factory=lambda: StatusSettings())
+    alerts: AlertSettings = field(default_factory=lambda: AlertSettings())
 
     def alerts_of(self, job: Job) -> AlertSettings:
         """Those that hold for `job`."""

@@ -6,7 +6,7 @@ Labels are jobs of the configuration, outcomes, statuses and the two sides, all 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -69,7 +69,7 @@ def _of_service(view: Mapping[str, Any], concurrency: tuple[int, int], started: 
 def _of_jobs(view: Mapping[str, Any]) -> Iterator[Metric]:
     jobs = view["jobs"]
     each = [({"job": job["name"]}, job) for job in jobs]
-    facts = {
+    facts: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "job_running": ("Whether a run is under way.", lambda job: bool(job["running"])),
         "job_lag_seconds": ("How late the oldest slot is that was not dealt with.", lambda job: job["lag_seconds"]),
         "job_consecutive_failures": ("Runs that failed since the last success.", lambda job: job["failures"]),
@@ -77,7 +77,7 @@ def _of_jobs(view: Mapping[str, Any]) -> Iterator[Metric]:
     }
     for name, (said, value) in facts.items():
         yield _gauge(name, said, [(labels, float(value(job))) for labels, job in each])
-    moments = {
+    moments: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "job_last_success_timestamp_seconds": ("When the last success ended.", lambda job: job["last_success"]),
         "job_last_run_timestamp_seconds": ("When the last run ended.", lambda job: (job["last"] or {}).get("ended")),
         "job_next_run_timestamp_seconds": ("The next slot.", lambda job: (job["next"] or {}).get("at")),

@@ -6,11 +6,10 @@ import os
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from daemon import __version__
 from daemon.core.alerts import Episode
-from daemon.overview import STRIP, Facts, overview, wanted
+from daemon.overview import STRIP, Facts, overview, under_way, wanted
 from daemon.state import glance
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def gather(app: App) -> Facts:
     running = glance.unfinished(state)
     return Facts(
         app.clock.now(),
-        _zone(app),
+        app.remembered_zone(),
         __version__,
         jobs,
         app.config.site.url,
@@ -52,8 +51,11 @@ def gather(app: App) -> Facts:
     )
 
 
-def _zone(app: App) -> ZoneInfo | None:
-    return app.remembered_zone()
+def running(app: App) -> dict[str, dict[str, Any]]:
+    """Job → what runs of it now, since when, and how far it is. Raises StateError."""
+    now, found = app.clock.now(), glance.unfinished(app.state)
+    alive = [run for run in found if not is_gone(run.report.get("holder"))]
+    return {run.job: app.redact(under_way(run, now)) for run in alive}
 
 
 def is_gone(holder: Mapping[str, Any] | None) -> bool:

@@ -69,18 +69,46 @@ def overview(facts: Facts) -> dict[str, Any]:
     services = [_service(one, facts) for one in facts.services]
     alive = [one for one in services if one["alive"]]
     count = {state: states.count(state) for state in ("running", "failing", "late", "disabled")}
+    bad = [job["name"] for job in jobs if job["trouble"] and job["state"] != "disabled"]
+    active = [job["name"] for job in jobs if job["running"]]
+    site = _site(facts)
     return {
         "now": _iso(facts.now),
         "time_zone": facts.zone.key if facts.zone else None,
         "shown": _when(facts.now, facts),
         "version": facts.version,
-        "site": _site(facts),
+        "site": site,
         "services": alive,
         "service": f"up {length(alive[0]['seconds'])}" if alive else "no service seems to run",
         "summary": {"jobs": len(jobs), **count, "alerts": sum(not one.recovered for one in facts.episodes)},
-        "attention": [job["name"] for job in jobs if job["trouble"] and job["state"] in ("failing", "late", "running")],
+        "verdict": _verdict(site, len(jobs), count["disabled"], len(bad), bool(alive)),
+        "running": f"{_some(active)} {'runs' if len(active) == 1 else 'run'} now." if active else "",
+        "attention": bad,
         "jobs": jobs,
     }
+
+
+def _verdict(site: Mapping[str, Any], jobs: int, disabled: int, bad: int, alive: bool) -> dict[str, str]:
+    """The one thing to know."""
+    if not jobs:
+        return {"level": "dim", "lead": "There are no jobs.", "rest": ""}
+    if bad:
+        lead = f"{bad} of {jobs} {'job' if jobs == 1 else 'jobs'}"
+        rest = f"{'needs' if bad == 1 else 'need'} somebody."
+        return {"level": "bad", "lead": lead, "rest": rest}
+    if not alive:
+        return {"level": "bad", "lead": "No service seems to run,", "rest": "so nothing runs on its schedule."}
+    if site["up"] is False:
+        return {"level": "bad", "lead": "The site does not answer.", "rest": ""}
+    off = f", of which disabled: {disabled}" if disabled else ""
+    return {"level": "good", "lead": "All is well.", "rest": f"{jobs:,} {'job' if jobs == 1 else 'jobs'}{off}."}
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first three of them."""
+    more = [f"{len(names) - 3:,} more"] if len(names) > 3 else []
+    *first, last = [*names[:3], *more]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _service(one: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
@@ -153,7 +181,7 @@ def _job(job: Job, facts: Facts) -> dict[str, Any]:
         "enabled": job.settings.enabled,
         "state": state,
         "next": _next(job, facts),
-        "running": active and _running(active, facts),
+        "running": active and under_way(active, facts.now),
         "last": last and _ended(last, facts),
         "last_success": succeeded and _iso(succeeded),
         "succeeded": succeeded and relative(succeeded, facts.now),
@@ -204,15 +232,15 @@ def _next(job: Job, facts: Facts) -> dict[str, Any] | None:
     return {"at": slot.isoformat(), "when": _when(slot, facts), "relative": relative(slot, facts.now)}
 
 
-def _running(run: Run, facts: Facts) -> dict[str, Any]:
+def under_way(run: Run, now: datetime) -> dict[str, Any]:
     """What is known of a run that is under way."""
     return {
         "run": run.id,
         "reason": run.reason,
         "dry_run": run.dry_run,
         "since": _iso(run.started),
-        "seconds": round((facts.now - run.started).total_seconds(), 1),
-        "for": length((facts.now - run.started).total_seconds()),
+        "seconds": round((now - run.started).total_seconds(), 1),
+        "for": length((now - run.started).total_seconds()),
         "holder": (run.report or {}).get("holder"),
         "progress": progress(run.report),
     }
@@ -235,7 +263,7 @@ def progress(report: Mapping[str, Any]) -> dict[str, Any] | None:
         "percent": percent and round(percent, 1),
         "seconds_left": left and round(left),
         "said": said,
-        "left": f"about {length(left)} left" if left else "",
+        "left": f"about {_about(left)} left" if left else "",
         "at": told["at"],
     }
 
@@ -307,8 +335,10 @@ def _last_ended(runs: Sequence[Run]) -> Run | None:
 def length(seconds: float) -> str:
     """ "45 s", "3 min 20 s", "5 h 12 min", "3 d 4 h": the two largest units."""
     whole = max(0, round(seconds))
-    if whole < 10 and seconds < 9.95:
+    if seconds < 9.95 and seconds != whole:
         return f"{max(0.0, seconds):.1f} s"
+    if whole == 0:
+        return "0 s"
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
     place = next(place for place, (size, _) in enumerate(units) if whole >= size)
     found = []
@@ -324,9 +354,12 @@ def relative(moment: datetime, now: datetime) -> str:
     seconds = (moment - now).total_seconds()
     if abs(seconds) < 5:
         return "now" if seconds >= 0 else "just now"
-    if abs(seconds) >= 60:  # "in 2 min 1 s" is more than anybody wants to know
-        seconds = math.copysign(round(abs(seconds) / 60) * 60, seconds)
-    return f"in {length(seconds)}" if seconds > 0 else f"{length(-seconds)} ago"
+    return f"in {_about(seconds)}" if seconds > 0 else f"{_about(-seconds)} ago"
+
+
+def _about(seconds: float) -> str:
+    """ "2 min 1 s" is more than anybody wants to know."""
+    return length(round(seconds / 60) * 60 if seconds >= 60 else round(max(1.0, seconds)))
 
 
 def _when(moment: datetime, facts: Facts) -> str:

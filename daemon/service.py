@@ -19,6 +19,7 @@ from apscheduler.triggers.date import DateTrigger
 from daemon import errors
 from daemon.runner import Order
 from daemon.schedule import Missed, Schedule
+from daemon.seeing import Seeing
 from daemon.trigger import SlotTrigger
 
 if TYPE_CHECKING:
@@ -68,18 +69,26 @@ class Service:
             site=app.config.site.url,
             jobs=[job.name for job in self._jobs],
         )
-        for run in app.state.interrupt_unfinished(app.clock.now()):
-            app.log.warning("run.interrupted", job=run.job, run=run.id, started=run.started.isoformat())
-        app.prune()
-        zone = self._zone()
-        if zone is not None:
-            self._schedule(zone)
-            self._scheduler.start()
-            app.stop.wait()
-        app.log.info("daemon.stopping")
-        done = self._drain()
+        with Seeing(app, self._ailing) as seeing:
+            for run in app.state.interrupt_unfinished(app.clock.now()):
+                app.log.warning("run.interrupted", job=run.job, run=run.id, started=run.started.isoformat())
+                seeing.interrupted(run)
+            app.prune()
+            zone = self._zone()
+            if zone is not None:
+                self._schedule(zone)
+                self._scheduler.start()
+                app.stop.wait()
+            app.log.info("daemon.stopping")
+            done = self._drain()
         app.log.info("daemon.stopped", unfinished=not done)
         return done
+
+    def _ailing(self) -> str:
+        """What is the matter with the scheduler; one that has not begun waits for the site."""
+        thread = getattr(self._scheduler, "_thread", None)
+        dead = self._scheduler.running and thread is not None and not thread.is_alive()
+        return "its thread has ended, so no job is woken up; restart the service" if dead else ""
 
     def _zone(self) -> ZoneInfo | None:
         """The zone of the schedules, however long the site takes to tell it; None where the stop came first."""

@@ -24,6 +24,8 @@ ALERT, RECOVERED, PAST = "alert", "recovered", "past"
 OWED, SENDING, SENT, FAILED, UNKNOWN = "owed", "sending", "sent", "failed", "unknown"
 """How far that is. SENDING found after a restart is UNKNOWN, where nobody can look whether it arrived."""
 
+WEBHOOK = "webhook"
+"""The one channel that does not go through the site."""
 AFTER = 3
 """Failures in a row that are too many, unless the configuration says otherwise."""
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
@@ -104,20 +106,24 @@ class Episode:
         told = {channel: [Telling(**one) for one in tellings] for channel, tellings in found["told"].items()}
         return cls(**{**found, "told": told})
 
-    def owed(self, now: datetime) -> list[tuple[str, Telling]]:
+    def owed(self, now: datetime, site_answers: bool = False) -> list[tuple[str, Telling]]:
         """(channel, message) of what should be sent now; of each channel the first that is not settled."""
         found = []
         for channel, tellings in self.told.items():
             first = next((one for one in tellings if one.state in (OWED, SENDING)), None)
-            if first and first.due <= now.isoformat():
+            if first and (first.due <= now.isoformat() or (site_answers and channel != WEBHOOK)):
                 found.append((channel, first))
         return found
 
     @property
+    def waits(self) -> bool:
+        """Somebody is to be told something yet."""
+        return any(one.state in (OWED, SENDING) for tellings in self.told.values() for one in tellings)
+
+    @property
     def settled(self) -> bool:
         """It is over, and everybody who should know does, or cannot."""
-        waiting = (one for tellings in self.told.values() for one in tellings if one.state in (OWED, SENDING))
-        return bool(self.recovered) and not any(waiting)
+        return bool(self.recovered) and not self.waits
 
 
 def begin(

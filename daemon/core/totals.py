@@ -31,7 +31,9 @@ def absorb(totals: Totals, report: Mapping[str, Any]) -> Totals:
         for status, number in (report.get(f"{prefix}replies") or {}).items():
             _add(found, "requests", f"{side}|{_status(status)}", number)
         _add(found, "retries", side, report.get(f"{prefix}retries") or 0)
-    seconds = float(report.get("seconds") or 0.0)
+    if "seconds" not in report:  # nobody knows how long a run took that was killed
+        return found
+    seconds = float(report["seconds"])
     known = found.setdefault("seconds", {}).get(job) or {"counts": [0] * (len(BOUNDS) + 1), "sum": 0.0}
     place = next((place for place, bound in enumerate(BOUNDS) if seconds <= bound), len(BOUNDS))
     counts = [number + (place == number_of) for number_of, number in enumerate(known["counts"])]

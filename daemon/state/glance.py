@@ -51,6 +51,12 @@ def reports(state: State, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def some(state: State, ids: Sequence[str]) -> list[Run]:
+    """These very runs, whole, as far as there are any."""
+    with state.reading() as connection:
+        return [Run(**row._mapping) for row in connection.execute(select(runs).where(runs.c.id.in_(ids)))]
+
+
 def unfinished(state: State) -> list[Run]:
     """Runs that are written down as running, dry ones too, whoever's job they are."""
     with state.reading() as connection:
@@ -74,9 +80,8 @@ def standings(state: State, jobs: Iterable[str]) -> dict[str, Standing]:
             bad = and_(runs.c.job == job, _COUNTS, runs.c.status.in_(BAD), after)
             count, since = connection.execute(select(func.count(), func.min(runs.c.started)).where(bad)).one()
             last = connection.execute(_ended(job, BAD).where(after)).first() if count else None
-            found[job] = Standing(
-                int(count), _moment(since), last.id if last else "", good.id if good else "", good.ended if good else None
-            )  # fmt: skip
+            success = (good.id, good.ended) if good else ("", None)
+            found[job] = Standing(int(count), _moment(since), last.id if last else "", *success)
         return found
 
 
