@@ -249,6 +249,7 @@ class Errand:
 
 _PASSING = (
     errors.Transient,
+    errors.Stopped,
     errors.NotConfigured,
     errors.CredentialsRefused,
     errors.UntrustedCertificate,
@@ -275,8 +276,6 @@ class Real:
                 self._mail(whom, message)
         except errors.OutcomeUnknown as error:
             raise Doubtful(str(error)) from None
-        except errors.Stopped as error:  # of a mail that was being looked for
-            raise Later(str(error), doubt=way == "email") from None
         except _PASSING as error:
             raise Later(str(error)) from None
         except errors.DaemonError as error:
@@ -321,7 +320,12 @@ class Real:
             run = cast(Any, errand)
             post = Post(run, LETTERS, f"{OWNER}|{message.day}|")
             letter = Letter(address, subject_of(made.subject), made.html, mark)
-            fates = [*post.deliver([letter]), *post.settle()]
+            try:
+                fates = [*post.deliver([letter]), *post.settle()]
+            except errors.DaemonError as error:
+                if post.known([mark]).get(mark, {}).get("state") == "sending":
+                    raise Later(str(error), doubt=True) from None
+                raise
             prune(run, LETTERS, OWNER, (errand.now() - KEPT_LETTERS).date().isoformat())
         for fate in fates:
             if fate.result is Result.UNCERTAIN:
@@ -337,6 +341,7 @@ def _errand(app: App) -> Iterator[Errand]:
 
     clock = RunClock(app.clock, app.stop, timedelta(minutes=10))
     with app.open_site(clock, app.log, IMPATIENT) as site:
+        site.user()  # a site that is down is found out by what can do no harm, so that nothing sent stays in doubt
         yield Errand(site, clock.now(), clock, app)
 
 
