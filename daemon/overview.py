@@ -334,9 +334,10 @@ def _last_ended(runs: Sequence[Run]) -> Run | None:
 
 def length(seconds: float) -> str:
     """ "45 s", "3 min 20 s", "5 h 12 min", "3 d 4 h": the two largest units."""
-    whole = max(0, round(seconds))
+    seconds = max(0.0, seconds)
+    whole = round(seconds)
     if seconds < 9.95 and seconds != whole:
-        return f"{max(0.0, seconds):.1f} s"
+        return f"{seconds:.1f} s"
     if whole == 0:
         return "0 s"
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
