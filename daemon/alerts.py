@@ -73,6 +73,11 @@ class Message:
     """On which it was about to be sent first (ISO)."""
 
     @property
+    def titled(self) -> str:
+        """The subject where nothing else says who speaks."""
+        return f"frappe-daemon: {self.subject}"
+
+    @property
     def text(self) -> str:
         return core.text_of(self.subject, self.rows)
 
@@ -303,7 +308,7 @@ class Real:
 
         rows = "".join(f"<p><b>{html.escape(label)}</b>: {html.escape(text)}</p>" for label, text in message.rows)
         with _errand(self._app) as errand:
-            errand.site.insert(_bell.bell(user, message.subject, ("User", user), rows))
+            errand.site.insert(_bell.bell(user, message.titled, ("User", user), rows))
 
     def _mail(self, address: str, message: Message) -> None:
         from daemon.jobs._post import Post, prune
@@ -319,7 +324,7 @@ class Real:
             mark = mark_of(self._app.config.site.url, OWNER, message.id, address.casefold())
             run = cast(Any, errand)
             post = Post(run, LETTERS, f"{OWNER}|{message.day}|")
-            letter = Letter(address, subject_of(made.subject), made.html, mark)
+            letter = Letter(address, subject_of(message.titled), made.html, mark)
             try:
                 fates = [*post.deliver([letter]), *post.settle()]
             except errors.DaemonError as error:
@@ -355,7 +360,9 @@ def test_of(app: App) -> list[dict[str, str]]:
     now, rows = app.clock.now(), [("What", "This is a test. Nothing failed.")]
     answers = []
     for (channel, _), settings in found.items():
-        message = Message(app.new_run_id(), "test", "a test", rows, {"site": app.config.site.url}, f"{now.date()}")
+        message = Message(
+            app.new_run_id(), "test", "a test of alerts", rows, {"site": app.config.site.url}, f"{now.date()}"
+        )
         shown = f"webhook {settings.webhook.host}" if settings.webhook and channel == "webhook" else channel
         try:
             Real(app).send(channel, settings, message)

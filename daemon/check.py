@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -19,9 +19,10 @@ from daemon.config import Config, Job
 from daemon.core.doctype import DocType
 from daemon.core.duration import format_duration
 from daemon.core.kind import Need
-from daemon.core.settings import Directory, did_you_mean
+from daemon.core.settings import AlertSettings, Directory, did_you_mean
 from daemon.errors import ConfigError, DaemonError, FileProblem, NotFound, NotPermitted, SiteError
 from daemon.files.inbox import FOLDERS, Inbox
+from daemon.jobs._bell import may_ring
 from daemon.site import provision
 
 if TYPE_CHECKING:
@@ -75,14 +76,37 @@ def of_config(config: Config) -> Iterator[Finding]:
 
 def _of_alerts(config: Config) -> Iterator[Finding]:
     """Rules by which nobody is told."""
-    for job in config.jobs.values():
-        found = config.alerts_of(job)
-        ruled = found.after is not None or found.max_age is not None
-        if job.settings.enabled and found.enabled is not False and ruled and not found.channels:
-            what = "alerts: says when somebody is told, and nobody is named"
-            yield Finding(
-                WARNING, job.name, what, "operator", "Name email, users or webhook in [alerts] or in the job."
-            )
+    action = "Name email, users or webhook in [alerts] or in the job."
+    enabled = [job for job in config.jobs.values() if job.settings.enabled]
+    told = {job.name: bool(config.alerts_of(job).channels) for job in enabled}
+    what = "says when somebody is told, and nobody is named"
+    if _says_when(config.alerts) and not any(told.values()):
+        yield Finding(WARNING, "configuration", f"[alerts] {what}", "operator", action)
+    for job in enabled:
+        if _says_when(job.settings.alerts) and not told[job.name]:
+            yield Finding(WARNING, job.name, f"alerts {what}", "operator", action)
+
+
+def _says_when(alerts: AlertSettings) -> bool:
+    return alerts.enabled is not False and (alerts.after is not None or alerts.max_age is not None)
+
+
+def of_told(site: Site, config: Config) -> Iterator[Finding]:
+    """Whether the site would carry alerts to whom they are for. Raises SiteError."""
+    told = [config.alerts_of(job) for job in config.jobs.values() if job.settings.enabled]
+    if not any(one.channels for one in told):
+        return
+    user = site.user()
+    worse = []
+    if any(one.email for one in told):
+        worse += [replace(one, subject="alerts") for one in _of_mail(site, user, site.roles(user))]
+    if any(one.users for one in told) and not may_ring(site):
+        action = (
+            "Let `frappe-daemon setup --apply` give it the right, which it does where there is an expiry job, or mail."
+        )
+        what = f"{user} may not create Notification Logs, so alerts.users are not told"
+        worse.append(Finding(WARNING, "alerts", what, "operator", action))
+    yield from worse or [Finding(OK, "alerts", "the site carries alerts; `frappe-daemon alerts --test` sends one")]
 
 
 def _of_ca_file(path: Path) -> Iterator[Finding]:

@@ -229,6 +229,7 @@ def _check_site(loaded: Config, findings: list[Any]) -> int:
         with app.site(IMPATIENT) as site:
             app.state.site_facts(loaded.site.url)
             findings.extend(checks.of_site(site, loaded.jobs.values()))
+            findings.extend(checks.of_told(site, loaded))
     except DaemonError as error:
         findings.append(checks.of_error(error))
         return int(error.exit_code)

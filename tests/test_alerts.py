@@ -60,12 +60,17 @@ webhook = {{ url = {{ env = "HOOK" }}, headers = {{ Authorization = {{ env = "TO
 
     @property
     def mails(self):
-        return [mail["subject"].partition(" (")[0] for mail in self.sandbox.outbox]
+        return [_short(mail["subject"]) for mail in self.sandbox.outbox]
 
     @property
     def bells(self):
         rows = sorted(self.sandbox.rows("Notification Log"), key=lambda row: row["creation"])
-        return [row["subject"].partition(" (")[0] for row in rows]
+        return [_short(row["subject"]) for row in rows]
+
+
+def _short(subject):
+    assert subject.startswith("frappe-daemon: ")
+    return subject.removeprefix("frappe-daemon: ").partition(" (")[0]
 
 
 @pytest.fixture
@@ -302,7 +307,7 @@ def test_the_command_tests_every_channel(world, capsys, monkeypatch):
         found = json.loads(capsys.readouterr().out)
         assert int(ended.value.code or 0) == code
         assert [one["state"] for one in found] == ["sent" if answer == 200 else "not sent", "sent", "sent"]
-    assert world.mails == ["a test"] * 2 and "very-secret" not in json.dumps(found)
+    assert world.mails == ["a test of alerts"] * 2 and "very-secret" not in json.dumps(found)
 
 
 def test_the_command_says_who_is_told_of_what(world, capsys):
@@ -327,3 +332,21 @@ def test_nobody_is_told_after_a_week(world, length):
     world.hook.answer = 200
     world.look(3)
     assert len(world.hook.received) == 2
+
+
+def test_check_says_what_would_keep_alerts_from_going(sandbox, daemon_for, hook, capsys, monkeypatch):
+    """A rule without anybody to tell, and a key that may not tell on the desk."""
+    world = World(sandbox, daemon_for, hook, user="manager@example.com")
+    for name, value in world.daemon.environ.items():
+        monkeypatch.setenv(name, value)
+
+    def told():
+        with pytest.raises(SystemExit):
+            cli.main(["check", "--json", "-c", str(world.daemon.file)])
+        return [one for one in json.loads(capsys.readouterr().out) if "alerts" in one["subject"] + one["what"]]
+
+    assert [one["level"] for one in told()] == ["warning"] and "Notification Logs" in str(told())
+    text = world.daemon.file.read_text()
+    world.daemon.file.write_text(text[: text.index("[alerts]")] + "[alerts]\nafter = 2\n" + rules(GOOD))
+    (one,) = told()
+    assert one["level"] == "warning" and "nobody is named" in one["what"]

@@ -6,10 +6,10 @@ Reads, and writes one thing: how far a run that is under way has come, into that
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, func, select, update
+from sqlalchemy import and_, bindparam, func, select, update
 
 from daemon.core.alerts import BAD, GOOD, Standing
 from daemon.state.records import RUNNING, Run, SlotMark
@@ -34,11 +34,10 @@ def recent(state: State, jobs: Iterable[str], limit: int) -> dict[str, list[Run]
 
     One query for each job, along the index: ranking all runs of all jobs would read a year of them.
     """
-    query = select(*_LIGHT).where(runs.c.dry_run.is_(False)).order_by(*_NEWEST).limit(limit)
+    mine = and_(runs.c.job == bindparam("job"), runs.c.dry_run.is_(False))
+    query = select(*_LIGHT).where(mine).order_by(*_NEWEST).limit(limit)
     with state.reading() as connection:
-        return {
-            job: [Run(**row._mapping) for row in connection.execute(query.where(runs.c.job == job))] for job in jobs
-        }
+        return {job: [Run(**row._mapping) for row in connection.execute(query, {"job": job})] for job in jobs}
 
 
 def reports(state: State, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -75,20 +74,24 @@ def standings(state: State, jobs: Iterable[str]) -> dict[str, Standing]:
     with state.reading() as connection:
         found = {}
         for job in jobs:
-            good = connection.execute(_ended(job, GOOD)).first()
-            after = runs.c.started > good.started if good else runs.c.started.is_not(None)
-            bad = and_(runs.c.job == job, _COUNTS, runs.c.status.in_(BAD), after)
-            count, since = connection.execute(select(func.count(), func.min(runs.c.started)).where(bad)).one()
-            last = connection.execute(_ended(job, BAD).where(after)).first() if count else None
+            good = connection.execute(_LAST_GOOD, {"job": job}).first()
+            bad = {"job": job, "after": good.started if good else _EVER}
+            count, since = connection.execute(_BAD_SINCE, bad).one()
+            last = connection.execute(_LAST_BAD, bad).first() if count else None
             success = (good.id, good.ended) if good else ("", None)
             found[job] = Standing(int(count), _moment(since), last.id if last else "", *success)
         return found
 
 
-def _ended(job: str, statuses: Sequence[str]) -> Select[Any]:
-    chosen = select(runs.c.id, runs.c.started, runs.c.ended).where(runs.c.job == job, _COUNTS)
-    return chosen.where(runs.c.status.in_(statuses)).order_by(*_NEWEST).limit(1)
-
-
 def _moment(value: Any) -> datetime | None:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+# Made once: to make a query takes longer than to run it.
+_EVER = datetime(1, 1, 1, tzinfo=UTC)
+_OF_JOB = and_(runs.c.job == bindparam("job"), _COUNTS)
+_LATEST = select(runs.c.id, runs.c.started, runs.c.ended).where(_OF_JOB).order_by(*_NEWEST).limit(1)
+_LAST_GOOD = _LATEST.where(runs.c.status.in_(GOOD))
+_BAD_AFTER = and_(runs.c.status.in_(BAD), runs.c.started > bindparam("after", type_=runs.c.started.type))
+_LAST_BAD = _LATEST.where(_BAD_AFTER)
+_BAD_SINCE = select(func.count(), func.min(runs.c.started)).where(_OF_JOB, _BAD_AFTER)
