@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from daemon import __version__
+from daemon.alerts import EPISODE, Alerts, Real, Watched
 from daemon.alerts import OWNER as ALERTS
-from daemon.alerts import Alerts, Real, Watched
 from daemon.config import StatusSettings, split_address
 from daemon.core.totals import Totals, absorb, of_jobs
 from daemon.errors import AlreadyRunning, StateError
@@ -232,9 +232,13 @@ class Seeing:
         """At these jobs; None: at all. True where something waits to be sent, or to be looked at again."""
         app = self._app
         jobs = {job.name: app.config.alerts_of(job) for job in app.config.jobs.values() if job.settings.enabled}
-        told = [name for name in jobs if jobs[name].channels and (names is None or name in names)]
         try:
-            if not told and not app.state.recall_page(ALERTS, "", "", 1):
+            known = app.state.recall_all(ALERTS)
+            # An episode goes on to its end although nobody is to be told any more.
+            begun = {entry["job"] for key, entry in known.items() if key.startswith(EPISODE)}
+            watched = [name for name in jobs if jobs[name].channels or name in begun]
+            told = [name for name in watched if names is None or name in names]
+            if not told and not known:
                 return False
             with app.state.claim(ALERTS):
                 standings = glance.standings(app.state, told)

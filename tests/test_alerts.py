@@ -350,3 +350,18 @@ def test_check_says_what_would_keep_alerts_from_going(sandbox, daemon_for, hook,
     world.daemon.file.write_text(text[: text.index("[alerts]")] + "[alerts]\nafter = 2\n" + rules(GOOD))
     (one,) = told()
     assert one["level"] == "warning" and "nobody is named" in one["what"]
+
+
+def test_an_episode_ends_although_nobody_is_told_any_more(world):
+    """Alerts were taken out of the configuration meanwhile: the job is not shown as in trouble for ever."""
+    from dataclasses import replace
+
+    from daemon.core.settings import AlertSettings
+
+    for _ in range(3):
+        world.ran("failed")
+    world.look()
+    world.app.config = replace(world.app.config, alerts=AlertSettings())
+    world.ran("done")
+    world.look()
+    assert world.app.state.recall_all(ALERTS, "episode|") == {} and len(world.hook.received) == 1
