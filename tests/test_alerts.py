@@ -288,7 +288,7 @@ def test_the_end_of_a_run_is_looked_at_at_once(sandbox, daemon_for, hook):
     with Seeing(world.app, lambda: "") as seeing:
         job = world.app.job("job")
         world.app.runner.run(Order(job, world.app.new_run_id(), "slot"))
-        for _ in range(500):
+        for _ in range(3000):
             if hook.received:
                 break
             seeing._over.wait(0.01)
