@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -99,6 +99,8 @@ class App:
         self.redact = log.Redactor(_secrets(config))
         self.running: dict[str, Running] = {}
         """By run, what runs now in this process."""
+        self.ended: Callable[[Mapping[str, Any]], None] = lambda _: None
+        """Is told of each run's report once it is kept; raises nothing."""
         self._configure_log(config)
         self.log = log.logger()
 
@@ -197,7 +199,7 @@ class App:
         return Runner(
             self.state, self.clock, self.stop, partial(self._open_site, site, self.limiter, self._tls),
             self.open_remote, site.concurrency, self.log, self.redact, ZoneInfo(named) if named else None,
-            self.running, _longest_request(site.timeouts),
+            self.running, _longest_request(site.timeouts), lambda report: self.ended(report),
         )  # fmt: skip
 
     def job(self, name: str) -> Job:
@@ -257,6 +259,7 @@ def _secrets(config: Config) -> Iterator[str]:
     key, secret = config.site.api_key.reveal(), config.site.api_secret.reveal()
     yield b64encode(f"{key}:{secret}".encode()).decode()
     yield secret
+    yield from _secrets_in(config.alerts)
     for job in config.jobs.values():
         yield from _secrets_in(job.settings)
 

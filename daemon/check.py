@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -21,9 +21,10 @@ from daemon.core.doctype import DocType
 from daemon.core.duration import format_duration
 from daemon.core.exact import at
 from daemon.core.kind import Need, Source
-from daemon.core.settings import Directory, did_you_mean
+from daemon.core.settings import AlertSettings, Directory, did_you_mean
 from daemon.errors import ConfigError, DaemonError, FileProblem, NotFound, NotPermitted, RemoteError, SiteError
 from daemon.files.inbox import FOLDERS, Inbox
+from daemon.jobs._bell import may_ring
 from daemon.site import provision
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ def of_config(config: Config) -> Iterator[Finding]:
         yield Finding(
             WARNING, "configuration", what, "operator", "Name the site's own authority in site.ca_file instead."
         )
+    if config.status.listen and config.status.public:
+        what = f"status.listen = {config.status.listen} may be read by whoever reaches it, without a password"
+        yield Finding(
+            WARNING, "configuration", what, "operator", "Let a firewall or a proxy with a password stand before it."
+        )
+    yield from _of_alerts(config)
     if config.site.ca_file:
         yield from _of_ca_file(config.site.ca_file)
     for job in config.jobs.values():
@@ -68,6 +75,41 @@ def of_config(config: Config) -> Iterator[Finding]:
     if config.site.url.startswith("http:") and not _is_loopback(config.site.url):
         what = "site.url is plain http: the API key crosses the network unprotected"
         yield Finding(WARNING, "configuration", what, "operator", "Use https, or a tunnel.")
+
+
+def _of_alerts(config: Config) -> Iterator[Finding]:
+    """Rules by which nobody is told."""
+    action = "Name email, users or webhook in [alerts] or in the job."
+    enabled = [job for job in config.jobs.values() if job.settings.enabled]
+    told = {job.name: bool(config.alerts_of(job).channels) for job in enabled}
+    what = "says when somebody is told, and nobody is named"
+    if _says_when(config.alerts) and not any(told.values()):
+        yield Finding(WARNING, "configuration", f"[alerts] {what}", "operator", action)
+    for job in enabled:
+        if _says_when(job.settings.alerts) and not told[job.name]:
+            yield Finding(WARNING, job.name, f"alerts {what}", "operator", action)
+
+
+def _says_when(alerts: AlertSettings) -> bool:
+    return alerts.enabled is not False and (alerts.after is not None or alerts.max_age is not None)
+
+
+def of_told(site: Site, config: Config) -> Iterator[Finding]:
+    """Whether the site would carry alerts to whom they are for. Raises SiteError."""
+    told = [config.alerts_of(job) for job in config.jobs.values() if job.settings.enabled]
+    if not any(one.channels for one in told):
+        return
+    user = site.user()
+    worse = []
+    if any(one.email for one in told):
+        worse += [replace(one, subject="alerts") for one in _of_mail(site, user, site.roles(user))]
+    if any(one.users for one in told) and not may_ring(site):
+        action = (
+            "Let `frappe-daemon setup --apply` give it the right, which it does where there is an expiry job, or mail."
+        )
+        what = f"{user} may not create Notification Logs, so alerts.users are not told"
+        worse.append(Finding(WARNING, "alerts", what, "operator", action))
+    yield from worse or [Finding(OK, "alerts", "the site carries alerts; `frappe-daemon alerts --test` sends one")]
 
 
 def _of_ca_file(path: Path) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from daemon import cli_sync
+from daemon import cli_status, cli_sync
 from daemon.errors import DaemonError, Exit
 from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, opened, run_once, show
 
@@ -29,6 +29,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 cli.add_typer(cli_sync.commands)
+cli.add_typer(cli_status.commands)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -228,6 +229,7 @@ def _check_site(loaded: Config, findings: list[Any]) -> int:
         with app.site(IMPATIENT) as site:
             app.state.site_facts(loaded.site.url)
             findings.extend(checks.of_site(site, loaded.jobs.values()))
+            findings.extend(checks.of_told(site, loaded))
     except DaemonError as error:
         findings.append(checks.of_error(error))
         return int(error.exit_code)
@@ -243,12 +245,8 @@ def reference(
 ) -> None:
     """Print what each key of the configuration means, as Markdown."""
     from daemon import reference as pages
-    from daemon.errors import UsageError
 
-    try:
-        typer.echo(pages.reference(section))
-    except LookupError as known:
-        raise UsageError(f"there is no section or kind {section!r} (there are: {known})") from None
+    typer.echo(pages.reference(section))
 
 
 @cli.command()
@@ -324,14 +322,16 @@ def install_service(
 
 @cli.command()
 def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List the jobs with their schedules, next five runs and last results."""
+    """List the jobs with their schedules, next five runs and last results, and what runs now."""
     from daemon.app import IMPATIENT
+    from daemon.facts import running
 
     with opened(config, None, secrets=False) as app:
         zone, last, now = app.remembered_zone(), app.state.last_runs(), app.clock.now()
         if zone is None:
             with opened(config, None) as online:
                 zone = online.zone(IMPATIENT)
+        now_running = running(app)
         listed = []
         for job in app.config.jobs.values():
             moments: list[str] = []
@@ -348,6 +348,7 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                     "enabled": job.settings.enabled,
                     "next": moments,
                     "last": run and _run_row(run),
+                    "running": now_running.get(job.name),
                     "looked": last[job.name].started.isoformat() if job.name in last else None,
                 }
             )

@@ -15,15 +15,17 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from ipaddress import ip_address
 from keyword import iskeyword
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from daemon.core.settings import (
+    AlertSettings,
     FilePath,
     HeaderText,
     JobSettings,
@@ -111,6 +113,49 @@ class ServiceSettings(Model):
     """Jobs that run at the same time, at the most. Each has files and connections open."""
 
 
+def _listen(value: str) -> str:
+    host, port = split_address(value)
+    if host != "localhost":
+        ip_address(host)
+    if not 0 <= int(port) <= 65535:
+        raise ValueError
+    return value
+
+
+def _listen_told(value: str) -> str:
+    try:
+        return _listen(value) if value else value
+    except ValueError:
+        raise ValueError('is an address of this machine and a port, such as "127.0.0.1:9464"') from None
+
+
+def split_address(value: str) -> tuple[str, str]:
+    """ "127.0.0.1:9464" and "[::1]:9464" as (host, port)."""
+    host, _, port = value.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), port
+
+
+class StatusSettings(Model):
+    """Where the service shows how it does."""
+
+    listen: Annotated[str, AfterValidator(_listen_told)] = ""
+    """ "": nowhere."""
+    public: bool = False
+    """`listen` may be an address that others reach."""
+    hosts: list[str] = Field(default_factory=list)
+    """Names, beside addresses and localhost, under which a browser may ask."""
+
+    @model_validator(mode="after")
+    def _is_for_this_machine(self) -> Self:
+        host, _ = split_address(self.listen)
+        if self.listen and not self.public and host != "localhost" and not ip_address(host).is_loopback:
+            raise ValueError(
+                f'listen = "{self.listen}" is no loopback address, so others could read it without a password; '
+                'write "127.0.0.1:9464", or public = true if that is meant'
+            )
+        return self
+
+
 class Sections(Model):
     """The file without its jobs."""
 
@@ -119,6 +164,8 @@ class Sections(Model):
     log: LogSettings = LogSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     service: ServiceSettings = ServiceSettings()
+    status: StatusSettings = StatusSettings()
+    alerts: AlertSettings = AlertSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +193,13 @@ class Config:
     schedule: ScheduleSettings
     jobs: Mapping[str, Job] = field(default_factory=dict)
     service: ServiceSettings = field(default_factory=ServiceSettings)
+    status: StatusSettings = field(default_factory=lambda: StatusSettings())
+    alerts: AlertSettings = field(default_factory=lambda: AlertSettings())
+
+    def alerts_of(self, job: Job) -> AlertSettings:
+        """Those that hold for `job`."""
+        own: AlertSettings = job.settings.alerts
+        return own.over(self.alerts)
 
 
 def find(named: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -226,7 +280,8 @@ def load(
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError(f"{path}: {count}", tuple(f"{path}: {problem}" for problem in problems))
     by_name = {job.name: job for job in found}
-    return Config(path, sections.site, sections.state, sections.log, sections.schedule, by_name, sections.service)
+    settings = {name: getattr(sections, name) for name in Sections.model_fields}
+    return Config(path, jobs=by_name, **settings)
 
 
 def _read(path: Path) -> dict[str, Any]:

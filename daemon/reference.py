@@ -22,6 +22,7 @@ from pydantic_core import PydanticUndefined
 from daemon.config import Sections, kinds, module_of
 from daemon.core import api, settings
 from daemon.core.duration import format_duration
+from daemon.errors import UsageError
 
 _WORDS: tuple[tuple[Any, str], ...] = (
     (settings.Duration, "duration"),
@@ -60,10 +61,10 @@ Every key of `config.toml`, section by section, with what it takes and its defau
 
 
 def reference(only: str = "") -> str:
-    """Markdown of all sections, or of that one or kind. Raises LookupError where there is none of this name."""
+    """Markdown of all sections, or of that one or kind. Raises UsageError where there is none of this name."""
     pages = dict(_pages())
     if only and only not in pages:
-        raise LookupError(", ".join(pages))
+        raise UsageError(f"there is no section or kind {only!r} (there are: {', '.join(pages)})")
     return pages[only] if only else "\n".join([INTRODUCTION, *pages.values()])
 
 
@@ -75,18 +76,19 @@ def _pages() -> Iterator[tuple[str, str]]:
         yield kind, "\n".join(_section("jobs.NAME", module_of(kind).Settings, f'[jobs.NAME] with kind = "{kind}"'))
 
 
-def _section(path: str, model: type[BaseModel], title: str, above: tuple[type[BaseModel], ...] = ()) -> Iterator[str]:
+def _section(path: str, model: type[BaseModel], title: str, outer: tuple[type[BaseModel], ...] = ()) -> Iterator[str]:
     """A model's keys, and behind them the sections in it."""
     yield f"## {title}\n"
     yield f"{_paragraph(inspect.getdoc(model))}\n"
-    hints, told, within = get_type_hints(model, include_extras=True), notes(model), (*above, model)
-    common = settings.JobSettings.model_fields if model is not settings.JobSettings else {}
+    hints, told, within = get_type_hints(model, include_extras=True), notes(model), (*outer, model)
+    above = settings.JobSettings  # what all jobs have is told once
+    common = above.model_fields if issubclass(model, above) and model is not above else {}
     own = {name: field for name, field in model.model_fields.items() if name not in common or name in _said_by(model)}
     inner = {name: found for name in own if (found := _models(hints[name]))}
     for name, field in own.items():
         takes = _type(hints[name]) if inner.get(name, []) != _parts(hints[name]) else _place(hints[name], path, name)
         said = "; ".join(filter(None, (takes, _default(field))))
-        about = told.get(name) or " ".join(_paragraph(inspect.getdoc(one)) for one in inner[name])
+        about = told.get(name) or " ".join(_paragraph(inspect.getdoc(one)) for one in inner.get(name, ()))
         yield f"- **`{name}`** ({said}): {about}"
     yield ""
     for name, found in inner.items():

@@ -6,7 +6,7 @@ Every count is a confirmed one. Samples are kept to a hundred a part, so that a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from daemon.core.plan import Outcome, Tally
@@ -100,6 +100,40 @@ def status_of(tallies: list[Tally], error: BaseException | None) -> str:
     if any(tally.bad or tally.error for tally in tallies):
         return SOME_FAILED
     return REFUSED if any(tally.refused for tally in tallies) else DONE
+
+
+def trouble(status: str, report: Mapping[str, Any]) -> dict[str, str]:
+    """What a person should know of a run that did not end well: what happened, who must act, and what to do."""
+    if status == "interrupted":
+        what = "the run was killed, or the machine went down in its midst"
+        return {"what": what, "who": "nobody", "action": "Nothing: the next run goes on from there."}
+    parts = report.get("parts") or []
+    failed = [part for part in parts if part.get("error")]
+    more = f", and {len(failed) - 1:,} more parts" if len(failed) > 1 else ""
+    if error := report.get("error"):
+        return {"what": error["message"], "who": error["who"], "action": error["action"]}
+    if failed:
+        error = failed[0]["error"]
+        what = f"{failed[0]['part']}: {error['message']}{more}"
+        return {"what": what, "who": error["who"], "action": error["action"]}
+    if refused := [part for part in parts if part.get("refused")]:
+        action = f"Look with `frappe-daemon once {report.get('job', 'JOB')} --dry-run`; raise the guard if it is right."
+        return {"what": f"{refused[0]['part']}: {refused[0]['refused']}", "who": "operator", "action": action}
+    return _of_rows(report, parts)
+
+
+def _of_rows(report: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Of a run whose parts came to their end, while some rows did not."""
+    counts = report.get("counts") or {}
+    number = sum(counts.get(result, 0) for result in ("failed", "refused", "uncertain"))
+    bad = [one for part in parts for one in part["samples"] if one["result"] in ("failed", "refused", "uncertain")]
+    action = f"`frappe-daemon history {report.get('job', 'JOB')} --json` holds the first hundred with their reasons."
+    if not bad:
+        return {"what": f"{number:,} failed" if number else "", "who": "operator", "action": action}
+    of_all = f"{number:,} failed; the first: " if number > 1 else ""
+    first = bad[0]
+    what = f"{of_all}{first['doctype']} {first['name']}: {first['reason']}"
+    return {"what": what, "who": first.get("who") or "operator", "action": action}
 
 
 def is_idle(report: Mapping[str, Any]) -> bool:

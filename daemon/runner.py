@@ -24,6 +24,7 @@ from daemon.core.clock import Clock
 from daemon.core.duration import format_duration
 from daemon.core.kind import Part, Run
 from daemon.core.plan import Outcome, Tally
+from daemon.progress import Told, Watch, holder
 from daemon.site.client import Site
 from daemon.state import Run as RunRecord
 from daemon.state import SlotMark, State
@@ -273,10 +274,6 @@ def _settled(waiting: set[Future[Answer]], failed: list[Exception]) -> Iterator[
             yield answer
 
 
-Watch = Callable[[str, int, int], None]
-"""(part, done, total): told how far a run is."""
-
-
 class Progress:
     """Logs how far a part is, every few seconds, with its rate and how long the rest takes at that rate."""
 
@@ -354,6 +351,8 @@ class Runner:
     """By run, what goes on now; shared with whoever wants to see it."""
     request: float = 0.0
     """Seconds that a request to the site may take."""
+    ended: Callable[[Mapping[str, Any]], None] = lambda _: None
+    """Is told of each run's report once it is kept; raises nothing."""
     _seen: dict[str, Any] = field(default_factory=dict)
 
     def run(self, order: Order) -> dict[str, Any]:
@@ -367,8 +366,9 @@ class Runner:
             started = self.clock.now()
             log = self.log.bind(job=job.name, run=order.run_id)
             record = RunRecord(
-                order.run_id, job.name, job.settings.kind, order.reason, order.slot, started, dry_run=order.dry_run
-            )
+                order.run_id, job.name, job.settings.kind, order.reason, order.slot, started, dry_run=order.dry_run,
+                report={"holder": holder()},
+            )  # fmt: skip
             clock = RunClock(self.clock, self.stop, job.settings.timeout, self._longest_request(job))
             # First, so that whoever is asked to stop knows of each run that the state calls running.
             self.running[order.run_id] = Running(job.name, order.run_id, order.reason, order.slot, started, clock)
@@ -388,6 +388,7 @@ class Runner:
             self.state.end_run(order.run_id, found["status"], self.clock.now(), found, settles)
             self._forget_idle(job.name)
         _log_end(log, found)
+        self.ended(found)
         return dict(found)
 
     def give_up(self, order: Order, error: errors.DaemonError) -> None:
@@ -399,6 +400,7 @@ class Runner:
         settles = SlotMark(job.name, order.slot, job.schedule.text) if order.slot else None
         self.state.end_run(order.run_id, found["status"], now, found, settles)
         _log_end(self.log.bind(job=job.name, run=order.run_id), found)
+        self.ended(found)
 
     def _longest_request(self, job: Job) -> float:
         """Seconds, to the site or to a job's other side."""
@@ -454,20 +456,21 @@ class Runner:
         remotes = Remotes(lambda settings: self.open_remote(settings, clock, log))
         tallies: list[Tally] = []
         error: Exception | None = None
+        told = Told(self.state, order.run_id, self.clock, order.watch or Progress(self.clock, log))
         try:
             with site, remotes, ThreadPoolExecutor(self.concurrency, order.job.name) as pool, ExitStack() as held:
                 live = LiveRun(
                     order.run_id, order.job.name, order.job.section, order.job.direction, order.wish,
                     started, order.dry_run, order.explain is not None,
                     site, clock, self.state, pool, self.concurrency, still_claimed,
-                    order.watch or Progress(self.clock, log), remotes, held,
+                    told, remotes, held,
                     lambda within: self._slots(order, site, within),
                 )  # fmt: skip
                 try:
                     self._first_contact(site, log)
                     for part in order.job.kind.parts(live, order.job.settings):
                         tallies.append(part.tally)
-                        _do_part(part, live, order.explain, log)
+                        _do_part(part, live, order.explain, log, told.batch)
                 except errors.DaemonError as ended:
                     error = ended
                 except Exception as bug:  # whatever it is, the other jobs go on
@@ -557,10 +560,13 @@ def _late(order: Order, started: datetime) -> int:
     return max(0, int((started - order.due).total_seconds())) if order.due else 0
 
 
-def _do_part(part: Part, run: Run, explain: Callable[[Outcome], None] | None, log: Any) -> None:
+def _do_part(
+    part: Part, run: Run, explain: Callable[[Outcome], None] | None, log: Any, told: Callable[[Tally], None]
+) -> None:
     """Take one part through its steps. Raises only what would fail the same way for every part."""
     tally = part.tally
     try:
+        told(tally)
         tally.census = part.census()
         tally.refused = part.guard.verdict(tally.census) if tally.census else ""
         if tally.refused:
@@ -576,6 +582,7 @@ def _do_part(part: Part, run: Run, explain: Callable[[Outcome], None] | None, lo
                         explain(outcome)
                     except errors.OutputError as error:
                         untold = error  # the rest of the batch is counted all the same
+            told(tally)
             if untold:
                 raise untold
     except _ENDS_THE_RUN as error:

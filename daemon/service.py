@@ -36,8 +36,9 @@ from daemon.core.statusline import Standing, about, status_line
 from daemon.notify import Notifier
 from daemon.runner import LARGEST_SKEW, Order, Running
 from daemon.schedule import Missed, Schedule
+from daemon.seeing import Seeing
 from daemon.site.transport import Retry
-from daemon.state import SlotMark
+from daemon.state import Run, SlotMark
 from daemon.trigger import SlotTrigger
 
 if TYPE_CHECKING:
@@ -195,11 +196,19 @@ class Service:
         app, jobs = self.app, _enabled(self.app.config)
         app.log.info("daemon.started", config=str(app.config.path), site=app.config.site.url, jobs=list(jobs))
         app.state  # noqa: B018 (opened here, so that what is wrong with it is told now)
-        self._tell_interrupted()
-        self._start_over()
-        while not app.stop.is_set():
-            self._turn()
-        return self._drain()
+        with Seeing(app, self._ailing) as seeing:
+            for run in self._tell_interrupted():
+                seeing.interrupted(run)
+            self._start_over()
+            while not app.stop.is_set():
+                self._turn()
+            return self._drain()
+
+    def _ailing(self) -> str:
+        """What is the matter with the scheduler; one that has not begun waits for the site."""
+        thread = getattr(self._scheduler, "_thread", None)
+        dead = self._scheduler.running and thread is not None and not thread.is_alive()
+        return "its thread has ended, so no job is woken up; restart the service" if dead else ""
 
     def _turn(self) -> None:
         """Wait for what comes, for one tick at the most; deal with it, and look round."""
@@ -716,19 +725,22 @@ class Service:
         with suppress(errors.StateError):
             app.state.end_run(run.run, report.STOPPED, now, report.bare(facts, error, report.STOPPED))
 
-    def _tell_interrupted(self) -> None:
-        """What was running when the process before us died."""
-        app, now = self.app, self.app.clock.now()
+    def _tell_interrupted(self) -> list[Run]:
+        """What was running when the process before us died; what crashed, and was in no stop, is returned."""
+        app, now, crashed = self.app, self.app.clock.now(), list[Run]()
         try:
             stopping = app.state.recall(OURS, "stopping") or []
             for run in app.state.interrupt_unfinished(now):
                 asked = run.id in stopping
                 if asked:
                     app.state.end_run(run.id, run.status, now, run.report | {_STOPPING: True})
+                else:
+                    crashed.append(run)
                 app.log.warning("run.interrupted", job=run.job, run=run.id, started=_iso(run.started), in_a_stop=asked)
             app.prune()
         except errors.StateError as error:  # such as a full disk, which may have room again before the next slot
             app.log.error("state.not_written", error=str(error), who=error.who, action=error.action)
+        return crashed
 
 
 _STOPPING = "stopping"

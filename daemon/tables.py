@@ -235,8 +235,18 @@ def of_jobs(jobs: Iterable[Mapping[str, Any]], zone: ZoneInfo) -> Table:
         ended = Text.assemble(_styled(last["status"]), f" {_moment(last['started'], zone)}") if last else Text("never")
         if last and job["looked"] != last["started"]:
             ended.append(f"\nnothing to do {_moment(job['looked'], zone)}")
+        if job["running"]:
+            ended = Text("\n").join([_of_running(job["running"]), ended])
         table.add_row(job["name"], job["kind"], job["schedule"], "\n".join(following) or "disabled", ended)
     return table
+
+
+def _of_running(running: Mapping[str, Any]) -> Text:
+    """Since when, how far, and by whom."""
+    told, holder = running["progress"], running["holder"]
+    far = "".join(f", {said}" for said in (told["said"], told["left"]) if said) if told else ""
+    where = f" ({holder['host']}, process {holder['pid']})" if holder else ""
+    return Text.assemble(_styled("running"), f" for {running['for']}{far}{where}")
 
 
 def _moment(text: str, zone: ZoneInfo) -> str:

@@ -191,16 +191,42 @@ def bar() -> Iterator[Any]:
         yield watch
 
 
-def show(found: Any, as_json: bool, table: str, *more: Any, each: bool = False) -> None:
-    try:
-        if as_json:
-            typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
-        else:
-            from daemon import tables
+def show(
+    found: Any,
+    as_json: bool,
+    table: str,
+    *more: Any,
+    each: bool = False,
+    module: Literal["tables", "screen"] = "tables",
+) -> None:
+    """`table`: the function of daemon.tables or daemon.screen that draws it."""
+    if as_json:
+        return print_json(found)
+    from importlib import import_module
 
-            console = tables.console()
-            for item in found if each else [found]:
-                tables.show(console, getattr(tables, table)(item, *more))
+    draw = getattr(import_module(f"daemon.{module}"), table)
+    return print_view(*(draw(item, *more) for item in (found if each else [found])))
+
+
+def print_json(found: Any) -> None:
+    with _written_out():
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+
+
+def print_view(*views: Any) -> None:
+    """Things that Rich prints."""
+    from daemon import tables
+
+    with _written_out():
+        console = tables.console()
+        for view in views:
+            tables.show(console, view)
+
+
+@contextmanager
+def _written_out() -> Iterator[None]:
+    try:
+        yield
         if sys.stdout:
             sys.stdout.flush()
     except OSError as error:

@@ -319,3 +319,64 @@ def test_two_jobs_on_one_inbox_are_refused(tmp_path: Path) -> None:
     (tmp_path / "same").symlink_to(tmp_path / "in")
     found = problems(tmp_path, SITE + inbox.format("a", "in") + inbox.format("b", "same"))
     assert found == [f"jobs.b: works in {tmp_path}/same, and so does jobs.a; give each a directory of its own"]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('listen = "0.0.0.0:9464"', "no loopback address"),
+        ('listen = "[::]:9464"', "public = true"),
+        ('listen = "9464"', "an address of this machine"),
+        ('listen = "127.0.0.1"', "an address of this machine"),
+        ('listen = "127.0.0.1:99999"', "an address of this machine"),
+        ('listen = "example.com:80"', "an address of this machine"),
+    ],
+)
+def test_a_status_page_is_for_this_machine_unless_said_otherwise(line, says, tmp_path):
+    """A page without a password is not opened to others by a slip."""
+    assert says in "; ".join(problems(tmp_path, f"{SITE}[status]\n{line}\n{JOB}"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'listen = "127.0.0.1:9464"',
+        'listen = "[::1]:0"',
+        'listen = "localhost:1"',
+        'listen = "[::]:1"\npublic = true',
+        "",
+    ],
+)
+def test_what_a_status_page_may_listen_on(line, tmp_path):
+    """Loopback as it is, other addresses where that is said to be meant; nothing by default."""
+    assert bool(load(tmp_path, f"{SITE}[status]\n{line}\n{JOB}").status.listen) == bool(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("after = 0", "after"),
+        ('max_age = "never"', "no length of time"),
+        ('email = ["nobody"]', "no e-mail address"),
+        ('webhook = { url = "hooks.example.com/private" }', "is an address"),
+        ('webhook = { url = { env = "NO" } }', "not there"),
+        ("webhook = {}", "missing"),
+        ('webhook = { url = "https://x.example.com", headers = { "a b" = "private" } }', "no header's name"),
+        ('webhook = { url = "https://x.example.com", headers = { A = "privaté" } }', "ASCII"),
+        ("befor = 3", "unknown key"),
+    ],
+)
+def test_alerts_that_could_not_be_sent_are_told_at_once(line, says, tmp_path):
+    """Before anybody relies upon them; an address of a webhook is a secret, so it is in no message."""
+    found = "; ".join(problems(tmp_path, f"{SITE}[alerts]\n{line}\n{JOB}"))
+    assert says in found and "alerts" in found and "privat" not in found
+
+
+def test_a_jobs_own_alerts_go_before_those_of_all(tmp_path):
+    """Key by key; what it does not say is as for all."""
+    top = '[alerts]\nafter = 5\nemail = ["a@example.com"]\nwebhook = { url = "https://x.example.com/y" }\n'
+    own = 'alerts = { max_age = "26h", email = [], users = ["ann"] }\n[[jobs.a.rules]]'
+    found = load(tmp_path, SITE + top + JOB.replace("[[jobs.a.rules]]", own))
+    alerts = found.alerts_of(found.jobs["a"])
+    assert alerts.rule.after == 5 and alerts.rule.max_age == timedelta(hours=26)
+    assert alerts.channels == ["webhook", "user ann"] and "example.com/y" not in repr(alerts)

@@ -71,18 +71,19 @@ def test_each_layer_imports_only_those_below(file: str) -> None:
 
 
 LIBRARIES = {
-    "httpx": ["site/transport.py", "remote/transport.py"],
+    "httpx": ["site/transport.py", "remote/transport.py", "hooks.py"],
     "tenacity": ["site/transport.py", "remote/transport.py"],
     "frappeclient": ["site/"],
     "sqlalchemy": ["state/"],
     "apscheduler": ["trigger.py", "service.py"],
     "cronsim": ["schedule.py"],
     "structlog": ["log.py"],
-    "typer": ["cli.py", "cli_sync.py", "terminal.py"],
+    "typer": ["cli.py", "cli_status.py", "cli_sync.py", "terminal.py"],
+    "prometheus_client": ["exposition.py"],
     "python_calamine": ["files/legacy.py"],
     "charset_normalizer": [],
     "jinja2": ["rendering/"],
-    "markupsafe": ["rendering/environment.py"],
+    "markupsafe": ["rendering/environment.py", "rendering/status.py"],
     "css_inline": ["rendering/environment.py"],
     "babel": ["rendering/"],
     "IPython": [],

@@ -6,6 +6,7 @@ Every message raised here ends up before the person who edits config.toml, so it
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -24,7 +25,9 @@ from pydantic import (
     ValidationInfo,
 )
 
+from daemon.core.alerts import AFTER, Rule
 from daemon.core.duration import parse_duration
+from daemon.core.letter import is_address
 from daemon.core.plan import Guard
 
 
@@ -181,6 +184,81 @@ def _resolve(value: Any, info: ValidationInfo) -> Secret:
 SecretText = Annotated[Secret, PlainValidator(_resolve)]
 
 
+def _web_address(value: Any, info: ValidationInfo) -> Secret:
+    """An address, written or named; kept as a secret, since whoever knows a webhook's may use it."""
+    found = value if isinstance(value, Secret) else Secret(value) if isinstance(value, str) else _resolve(value, info)
+    parts = urlsplit(found.reveal())
+    if found.reveal() and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError('is an address, such as "https://hooks.example.com/…", or names one as secrets are named')
+    return found
+
+
+def _headers(value: Any, info: ValidationInfo) -> dict[str, Secret]:
+    """Header → value, written or named."""
+    if not isinstance(value, dict):
+        raise ValueError('is a table, such as { Authorization = { env = "HOOK_TOKEN" } }')  # noqa: TRY004 (pydantic)
+    found = {}
+    for name, said in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+            raise ValueError(f"{name!r} is no header's name")
+        known = isinstance(said, str | Secret)
+        found[name] = said if isinstance(said, Secret) else Secret(_header(said)) if known else _resolve(said, info)
+    return found
+
+
+class Webhook(Model):
+    """Where alerts are POSTed as JSON."""
+
+    url: Annotated[Secret, PlainValidator(_web_address)]
+    """Where JSON is posted; it may be a secret, and is treated as one."""
+    headers: Annotated[dict[str, Secret], PlainValidator(_headers)] = {}
+    """Sent along, such as a token; each a secret."""
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url.reveal()).hostname or ""
+
+
+def _addresses(value: list[str]) -> list[str]:
+    for text in value:
+        if not is_address(text):
+            raise ValueError(f"{text!r} is no e-mail address")
+    return value
+
+
+class AlertSettings(Model):
+    """Who is told of a job that fails, and when. A job's own go before those of [alerts]."""
+
+    enabled: bool | None = None
+    """Off, nobody is told."""
+    after: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Failures in a row."""
+    max_age: PositiveDuration | None = None
+    """Since the last success."""
+    email: Annotated[list[str], AfterValidator(_addresses)] | None = None
+    """Addresses, mailed to through the site."""
+    users: list[str] | None = None
+    """Users of the site, told on their desk."""
+    webhook: Webhook | None = None
+
+    def over(self, outer: AlertSettings) -> AlertSettings:
+        """These where they say something, else `outer`."""
+        own = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        return outer.model_copy(update=own)
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(self.after or AFTER, self.max_age)
+
+    @property
+    def channels(self) -> list[str]:
+        """By which the daemon's ledger knows them; none where alerts are off."""
+        if self.enabled is False:
+            return []
+        hook = ["webhook"] if self.webhook else []
+        return [*hook, *(f"user {user}" for user in self.users or ()), *(f"email {at}" for at in self.email or ())]
+
+
 class NamedFunction:
     """A Python function that the configuration names; shows itself by that name."""
 
@@ -320,6 +398,8 @@ class JobSettings(Model):
     """Slots missed while the daemon was down are made up for by one run."""
     report_errors_to_site: bool = False
     """Write the errors of a run to the site's Error Log too."""
+    alerts: AlertSettings = AlertSettings()
+    """What differs from [alerts] for this job."""
 
     @property
     def alone_in(self) -> list[Path]:
