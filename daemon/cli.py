@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from daemon import cli_sync
+from daemon import cli_sync, cli_undo
 from daemon.errors import DaemonError, Exit
 from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, on_signal, opened, run_once, show
 
@@ -29,6 +29,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 cli.add_typer(cli_sync.commands)
+cli.add_typer(cli_undo.commands)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -335,7 +336,10 @@ def history(
         if job is not None and not (job.isprintable() and app.state.last_run(job)):
             app.job(job)
         runs = app.state.runs(job, limit=limit)
-    show([_run_row(run) | ({"report": run.report} if as_json else {}) for run in runs], as_json, "of_history")
+        undo = {run: found.as_json() for run, found in cli_undo.standings(app, runs).items()}
+    listed = [_run_row(run) | {"undo": undo[run.id]} for run in runs]
+    more = [{"report": run.report} if as_json else {} for run in runs]
+    show([row | report for row, report in zip(listed, more, strict=True)], as_json, "of_history")
 
 
 @cli.command()

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from daemon.core.settings import (
+    Duration,
     FilePath,
     HeaderText,
     JobSettings,
@@ -88,6 +89,9 @@ class StateSettings(Model):
     """The SQLite file, on a disk of this machine; made where it is not there."""
     keep_runs: PositiveDuration = timedelta(days=180)
     """For how long runs are remembered; the latest of each job are kept however old they are."""
+    keep_undo: Duration = timedelta(days=30)
+    """For how long runs can be undone: what that needs lies in a directory beside the state, such as `state.db.undo`,
+    compressed, with the values that fields had before. "0s": no run can be."""
 
 
 class LogSettings(Model):

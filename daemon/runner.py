@@ -29,6 +29,7 @@ from daemon.state import Run as RunRecord
 from daemon.state import SlotMark, State
 from daemon.state.journal import Journal
 from daemon.state.links import Links
+from daemon.trail import NOWHERE, Past, Trails, Writer, archived
 
 if TYPE_CHECKING:  # most runs have no remote side
     from daemon.core.api import ApiSettings
@@ -149,6 +150,8 @@ class LiveRun:
     remotes: Remotes
     held: ExitStack
     """Ends with the run."""
+    trail: Writer = field(default_factory=lambda: NOWHERE.writer("", "", ""))
+    trails: Trails = NOWHERE
     slots_within: Callable[[timedelta], list[datetime]] = lambda _: []
 
     def slots(self, within: timedelta) -> list[datetime]:
@@ -187,6 +190,15 @@ class LiveRun:
 
     def archive(self, directory: Path, part: str) -> Archive:
         return Archive(directory, part, self.id)
+
+    def past(self, run: str) -> Past | None:
+        return self.trails.past(run)
+
+    def pasts(self, job: str) -> Iterator[tuple[str, Past]]:
+        return self.trails.of_job(job)
+
+    def archived(self, path: Path, offset: int) -> list[dict[str, Any]]:
+        return archived(path, offset)
 
     def journal(self, owner: str) -> Journal:
         return Journal(self.state, owner)
@@ -276,7 +288,7 @@ class Order:
     job: Job
     run_id: str
     reason: str
-    """slot, catch-up or by hand."""
+    """slot, catch-up, by hand or undo."""
     slot: datetime | None = None
     missed: int = 0
     """Slots that a catch-up run stands for."""
@@ -301,6 +313,7 @@ class Runner:
     concurrency: int
     log: Any
     redact: Callable[[Any], Any]
+    trails: Trails
     zone: ZoneInfo | None = None
     """Of the schedules; None: the site's."""
     _seen: dict[str, Any] = field(default_factory=dict)
@@ -385,6 +398,7 @@ class Runner:
                     started, order.dry_run, order.explain is not None,
                     site, clock, self.state, pool, self.concurrency, still_claimed,
                     order.watch or Progress(self.clock, log), remotes, held,
+                    self.trails.writer(order.run_id, order.job.name, order.job.settings.kind), self.trails,
                     lambda within: self._slots(order, site, within),
                 )  # fmt: skip
                 try:

@@ -160,6 +160,11 @@ class State:
         query = select(runs).order_by(runs.c.started.desc(), runs.c.id.desc()).limit(limit)
         return self._found(query if job is None else query.where(runs.c.job == job))
 
+    def runs_like(self, prefix: str, limit: int = 5) -> list[Run]:
+        """Runs whose id begins with `prefix`, the newest first."""
+        query = select(runs).where(runs.c.id.startswith(prefix, autoescape=True))
+        return self._found(query.order_by(runs.c.started.desc(), runs.c.id.desc()).limit(limit))
+
     def last_run(self, job: str) -> Run | None:
         """The latest run of `job` that was no dry run, running or ended."""
         query = select(runs).where(runs.c.job == job, runs.c.dry_run.is_(False))
