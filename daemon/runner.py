@@ -194,8 +194,8 @@ class LiveRun:
     def past(self, run: str) -> Past | None:
         return self.trails.past(run)
 
-    def pasts(self, job: str) -> Iterator[tuple[str, Past]]:
-        return self.trails.of_job(job)
+    def pasts(self, job: str = "", since: str = "") -> Iterator[tuple[str, Past]]:
+        return self.trails.pasts(job, since)
 
     def archived(self, path: Path, offset: int) -> list[dict[str, Any]]:
         return archived(path, offset)

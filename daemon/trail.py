@@ -49,12 +49,14 @@ class Trails:
         """Its first line alone; {} where there is none."""
         return _first(self._path(run))
 
-    def of_job(self, job: str) -> Iterator[tuple[str, Past]]:
-        """(run, trail) of each run of `job` on this site, the newest first."""
+    def pasts(self, job: str = "", since: str = "") -> Iterator[tuple[str, Past]]:
+        """(run, trail) of each run on this site, of `job` or of all, that began after the run `since`; the newest
+        first."""
         names = (path.name.removesuffix(ENDING) for path in self._directory.glob(f"*{ENDING}"))
-        for name in sorted(names, reverse=True):
+        for name in sorted((name for name in names if name > since), reverse=True):
             head = self.head(name)
-            if (head.get("job"), head.get("site")) == (job, self._site) and (past := self.past(name)):
+            ours = head.get("site") == self._site and (not job or head.get("job") == job)
+            if ours and (past := self.past(name)):
                 yield name, past
 
     def prune(self, now: datetime) -> list[str]:

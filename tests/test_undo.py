@@ -206,6 +206,19 @@ def test_what_an_import_changed_is_put_back_where_nobody_came_after(goods, sandb
     assert only(undo(goods, done["run"]))["counts"] == {"kept": 4, "failed": 1}
 
 
+def test_runs_are_undone_one_after_the_other(goods, sandbox, tmp_path):
+    """The last first: what its undo put back is no edit of somebody's to the undo of the run before it."""
+    first = load(goods, write(tmp_path / "a.csv", ITEM, items(3)))
+    later = [
+        load(goods, write(tmp_path / f"{n}.csv", ITEM[:2], [("IT-00001", f"New {n}")]), update_existing=True)
+        for n in range(3)
+    ]
+    for report in reversed(later):
+        assert only(undo(goods, report["run"]))["counts"] == {"done": 1}
+    assert {row["item_name"] for row in sandbox.rows("Item")} == {"Widget 0", "Widget 1", "Widget 2"}
+    assert only(undo(goods, first["run"]))["counts"] == {"done": 3} and sandbox.count("Item") == 0
+
+
 def test_child_rows_are_put_back(goods, sandbox, tmp_path):
     """A table is put back whole: rows that the run dropped come back, rows that it added go."""
     sandbox.seed("Customer", [{"name": "Acme", "customer_name": "Acme"}])

@@ -277,8 +277,9 @@ class Inquiry(Protocol):
         """What a run wrote down so that it can be undone; None where that is not kept, or no longer."""
         ...
 
-    def pasts(self, job: str) -> Iterator[tuple[str, PastPort]]:
-        """(run, what it wrote down) of each run of `job` of which something is kept, the newest first."""
+    def pasts(self, job: str = "", since: str = "") -> Iterator[tuple[str, PastPort]]:
+        """(run, what it wrote down) of each run of which something is kept, the newest first: of `job` alone, unless
+        that is "", and those that began after the run `since`."""
         ...
 
     def archived(self, path: Path, offset: int) -> list[dict[str, Any]]:

@@ -76,5 +76,5 @@ def stamp(site: SitePort, now: datetime, more: timedelta) -> str:
 
 
 def _change(existing: Mapping[str, Any], diff: Mapping[str, Any]) -> list[Any]:
-    """[name, fields as they were, fields as they are sent]."""
-    return [existing["name"], {name: existing.get(name) for name in diff}, dict(diff)]
+    """[name, fields as they were, fields as they are sent, `modified` as it was]."""
+    return [existing["name"], {name: existing.get(name) for name in diff}, dict(diff), existing.get("modified")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any
 
 from daemon.core.doctype import DocType
@@ -22,6 +23,9 @@ IMPORT = "import"
 STAMPS = ["name", "owner", "creation", "modified", "modified_by", "docstatus"]
 ROUNDS = 3
 """How often one document is put back where somebody saves it meanwhile, or replies get lost."""
+
+MOST = 100_000
+"""Documents put back by later undos that are held in memory; one beyond them is told as a conflict."""
 
 
 class TakeBackPart(Part):
@@ -40,11 +44,13 @@ class TakeBackPart(Part):
         self._verdicts: dict[str, Verdict] = {}
         """Of the batch under way, by name."""
         self._changes: dict[str, Sequence[Any]] = {}
-        """Name → [name, what fields held, what was sent, what our update left]."""
+        """Name → [name, what fields held, what was sent, `modified` then, what our update left]."""
         self._made: dict[str, Sequence[Any]] = {}
         """Name → [name, line, rows, `modified` as our submitting left it]."""
         self._rows: dict[str, dict[str, Any]] = {}
         """Name → the document as it was read."""
+        self._back: dict[str, tuple[Any, Any]] = {}
+        """Of the batch under way: name → `modified` before the run, and since it was put back."""
         self._meta: DocType | None = None
         self._taken = dict.fromkeys(("created", "updated"), 0)
         """Rows of the file whose documents are as before it."""
@@ -99,9 +105,31 @@ class TakeBackPart(Part):
     def _verdict(self, name: str) -> Verdict:
         row = self._rows.get(name)
         if name in self._changes:
-            _, was, sent, left = self._changes[name]
+            _, was, sent, _, left = self._changes[name]
             return of_changed(self._described, was, sent, left, row)
-        return of_created(row, self._span, str(self._head["user"]), str(self._made[name][3] or ""))
+        known, user = str(self._made[name][3] or ""), str(self._head["user"])
+        verdict = of_created(row, self._span, user, known)
+        if verdict.verb == "conflict" and row and row["modified_by"] == user and name in self._put_back_since:
+            before, after = self._put_back_since[name]
+            if str(row["modified"]) == after:  # what came after the run was taken back, by us
+                verdict = of_created({**row, "modified": before, "modified_by": ""}, self._span, user, known)
+        return verdict
+
+    @cached_property
+    def _put_back_since(self) -> dict[str, tuple[str, str]]:
+        """Documents that undos of later runs have put back: name → `modified` before that run, and since its undo."""
+        found: dict[str, tuple[str, str]] = {}
+        for _, past in self._run.pasts(since=self._undone):
+            for of, head in past.heads.items():
+                if head.get("doctype") == self._doctype and "place" in head:
+                    for step in past.steps(of):
+                        for name, (before, after) in step.get("back", {}).items():
+                            later = found.get(name)
+                            # Runs come the newest first: what a later one found is what an earlier one's undo left.
+                            found[name] = (before, later[1] if later and later[0] == after else after)
+                    if len(found) > MOST:
+                        return found
+        return found
 
     @property
     def _span(self) -> Span:
@@ -181,6 +209,7 @@ class TakeBackPart(Part):
                 for action in actions]  # fmt: skip
 
     def apply(self, actions: list[Action]) -> Iterable[Outcome]:
+        self._back = {}
         by_verb: dict[str, list[Action]] = {"put back": [], "cancel": [], "delete": []}
         for action in actions:
             if told := self._told(action):
@@ -193,7 +222,7 @@ class TakeBackPart(Part):
         ]
         done = [outcome.action.name for outcome in outcomes if outcome.result is Result.DONE]
         if done:
-            self._past.add({"of": self._of, "step": self._step["step"], "done": done})
+            self._past.add({"of": self._of, "step": self._step["step"], "done": done, "back": self._back})
         for outcome in outcomes:
             if outcome.result is Result.DONE:
                 self._took_back(outcome.action)
@@ -240,7 +269,7 @@ class TakeBackPart(Part):
             values = verdict.values if verdict.verb == "put back" else {"docstatus": 2}
             doc = {"doctype": self._doctype, "name": action.name, "modified": row["modified"], **values}
             try:
-                self._site.update(doc)
+                after = self._site.update(doc)
             except (OutcomeUnknown, StaleDocument) as error:
                 last = str(error)
                 self._run.check()
@@ -249,6 +278,8 @@ class TakeBackPart(Part):
             except SiteError as error:
                 return Outcome(action, Result.FAILED, str(error), error.kind, error.who)
             else:
+                if name in self._changes:
+                    self._back[name] = (self._changes[name][3], after.get("modified"))
                 return Outcome(action, Result.DONE)
             found = self._once_more(name)
             if found is None or (verdict := found[0]).verb == "keep":
@@ -262,7 +293,7 @@ class TakeBackPart(Part):
         """How one document stands now; None: it is gone. Of a batch several may ask at once."""
         if name in self._changes:
             row = self._now({name: self._changes[name]}).get(name)
-            _, was, sent, left = self._changes[name]
+            _, was, sent, _, left = self._changes[name]
             return (of_changed(self._described, was, sent, left, row), row) if row else None
         known = self._made[name]
         rows = self._site.get_list(self._doctype, STAMPS, [["name", "=", known[0]]])
