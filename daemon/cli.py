@@ -183,7 +183,11 @@ def digest(
 def explain(
     job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].")],
     words: Annotated[
-        list[str], typer.Argument(help="For an expiry job a DocType and a name, for a sync the name or id of one side.")
+        list[str],
+        typer.Argument(
+            help="Clean-up, expiry: a DocType and a name. Sync: the name or id of one side. Import: a document's name, "
+            "or a file and a line. Digest: a user or an address."
+        ),
     ],
     config: ConfigOption = None,
     as_json: JsonOption = False,

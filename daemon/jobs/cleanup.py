@@ -53,6 +53,9 @@ from daemon.errors import (
     StaleDocument,
     Transient,
 )
+from daemon.jobs._cleanup.asked import explain
+
+__all__ = ["Settings", "explain", "needs", "parts"]
 
 PAGE, PAGE_ARCHIVED = 1000, 200
 """Rows read, deleted and confirmed together; fewer where each is held whole."""
