@@ -11,6 +11,7 @@ Reads and writes `<state>.undo/`; memory grows with the number of steps, some hu
 from __future__ import annotations
 
 import json
+import threading
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from typing import Any
 
 from daemon.archive import Archive
 from daemon.errors import ArchiveError, OutputError
+from daemon.state.claims import give_to_owner
 
 ACTION = 'Check [state] path, its directory and the free space; keep_undo = "0s" there does without undo.'
 CHUNK = 1 << 16
@@ -85,7 +87,8 @@ class Writer:
 
     def __init__(self, path: Path, head: Mapping[str, Any] | None) -> None:
         self._archive = Archive.at(path)
-        self._head = head
+        self._head, self._begun = head, False
+        self._lock = threading.Lock()
 
     @property
     def wanted(self) -> bool:
@@ -96,11 +99,20 @@ class Writer:
         if self._head is None:
             return
         try:
-            if self._archive.rows == 0 and not self._archive.path.exists():
-                self._archive.write([self._head])
+            self._begin()
             self._archive.write(lines)
-        except ArchiveError as error:
+        except (ArchiveError, OSError) as error:
             raise OutputError(f"what undo needs cannot be written down: {error}", action=ACTION) from None
+
+    def _begin(self) -> None:
+        path = self._archive.path
+        with self._lock:
+            if self._head and not self._begun and not path.exists():
+                fresh = not path.parent.exists()
+                self._archive.write([self._head])
+                for made in [path.parent, path] if fresh else [path]:
+                    give_to_owner(made)  # a run by hand as root must not lock the service out
+            self._begun = True
 
 
 class Past:

@@ -53,7 +53,7 @@ LAYERS = {
     "schedule.py": ["daemon.core"],
     "trigger.py": ["daemon.core", "daemon.schedule"],
     "archive.py": ["daemon.errors"],
-    "trail.py": ["daemon.errors", "daemon.archive"],
+    "trail.py": ["daemon.errors", "daemon.archive", "daemon.state.claims"],
     "log.py": [],
     "report.py": ["daemon.errors", "daemon.core"],
     "config.py": ["daemon.errors", "daemon.core", "daemon.schedule"],
