@@ -52,10 +52,10 @@ class Trails:
         return _first(self._path(run))
 
     def pasts(self, job: str = "", since: str = "") -> Iterator[tuple[str, Past]]:
-        """(run, trail) of each run on this site, of `job` or of all, that began after the run `since`; the newest
-        first."""
+        """(run, trail) of each run on this site, of `job` or of all, that began in the second of the run `since` or
+        later; the newest first."""
         names = (path.name.removesuffix(ENDING) for path in self._directory.glob(f"*{ENDING}"))
-        for name in sorted((name for name in names if name > since), reverse=True):
+        for name in sorted((name for name in names if name[:SECOND] >= since[:SECOND]), reverse=True):
             head = self.head(name)
             ours = head.get("site") == self._site and (not job or head.get("job") == job)
             if ours and (past := self.past(name)):
@@ -78,6 +78,8 @@ class Trails:
 
 
 ENDING = ".jsonl.gz"
+SECOND = len("20260105T080000")
+"""What the id of a run begins with."""
 NOWHERE = Trails(Path(), timedelta(0), "")
 """For those who do without undo."""
 

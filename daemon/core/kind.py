@@ -279,7 +279,7 @@ class Inquiry(Protocol):
 
     def pasts(self, job: str = "", since: str = "") -> Iterator[tuple[str, PastPort]]:
         """(run, what it wrote down) of each run of which something is kept, the newest first: of `job` alone, unless
-        that is "", and those that began after the run `since`."""
+        that is "", and those that began no earlier than the run `since`."""
         ...
 
     def archived(self, path: Path, offset: int) -> list[dict[str, Any]]:

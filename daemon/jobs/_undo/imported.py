@@ -109,26 +109,26 @@ class TakeBackPart(Part):
             return of_changed(self._described, was, sent, left, row)
         known, user = str(self._made[name][3] or ""), str(self._head["user"])
         verdict = of_created(row, self._span, user, known)
-        if verdict.verb == "conflict" and row and row["modified_by"] == user and name in self._put_back_since:
-            before, after = self._put_back_since[name]
-            if str(row["modified"]) == after:  # what came after the run was taken back, by us
-                verdict = of_created({**row, "modified": before, "modified_by": ""}, self._span, user, known)
+        if verdict.verb == "conflict" and row and row["modified_by"] == user:
+            stamp = str(row["modified"])
+            while (name, stamp) in self._put_back_since:  # what came after the run was taken back, by us
+                stamp = self._put_back_since[name, stamp]
+            before = of_created({**row, "modified": stamp, "modified_by": ""}, self._span, user, known)
+            return verdict if before.verb == "conflict" else before
         return verdict
 
     @cached_property
-    def _put_back_since(self) -> dict[str, tuple[str, str]]:
-        """Documents that undos of later runs have put back: name → `modified` before that run, and since its undo."""
-        found: dict[str, tuple[str, str]] = {}
+    def _put_back_since(self) -> dict[tuple[str, str], str]:
+        """What undos of later runs have put back: (name, `modified` since that undo) → `modified` before that run."""
+        found: dict[tuple[str, str], str] = {}
         for _, past in self._run.pasts(since=self._undone):
             for of, head in past.heads.items():
                 if head.get("doctype") == self._doctype and "place" in head:
                     for step in past.steps(of):
-                        for name, (before, after) in step.get("back", {}).items():
-                            later = found.get(name)
-                            # Runs come the newest first: what a later one found is what an earlier one's undo left.
-                            found[name] = (before, later[1] if later and later[0] == after else after)
-                    if len(found) > MOST:
-                        return found
+                        back = step.get("back", {})
+                        found |= {(name, str(after)): str(before) for name, (before, after) in back.items()}
+                        if len(found) > MOST:
+                            return found
         return found
 
     @property
