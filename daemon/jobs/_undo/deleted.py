@@ -213,7 +213,7 @@ class RestorePart(Part):
         """All in one request, which does all or none; where one is refused, one after the other."""
         names = list(waiting)
         docs = [payload(self._described, self._docs[name]) for name in names]
-        self._fence.raise_({"step": self._step["step"], "names": names})
+        facts = self._fence.raise_({"step": self._step["step"], "names": names})
         try:
             made = self._site.insert_many(docs)
         except OutcomeUnknown:
@@ -223,14 +223,17 @@ class RestorePart(Part):
             self._fence.lower()
             raise
         except SiteError as error:
+            twins = {} if self._described.transactional else self._settle(facts)  # MyISAM keeps what came before it
             self._fence.lower()
             if isinstance(error, NotPermitted):
                 raise
-            if len(names) > 1 and self._described.transactional:
-                for name, action in waiting.items():
+            for name, action in waiting.items():
+                if name in twins:
+                    yield self._told_of(action, twins[name])
+                elif len(names) > 1:
                     yield from self._insert({name: action})
-            else:
-                yield from (Outcome(a, Result.FAILED, str(error), error.kind, error.who) for a in waiting.values())
+                else:
+                    yield Outcome(action, Result.FAILED, str(error), error.kind, error.who)
             return
         self._write_down(dict(zip(names, made, strict=True)))
         self._fence.lower()
@@ -244,10 +247,13 @@ class RestorePart(Part):
             if name not in twins:
                 why = "sent, no reply came, and it is not there: undo once more"
                 yield Outcome(action, Result.FAILED, why, "OutcomeUnknown", "nobody")
-            elif twins[name] == UNSURE:
-                yield Outcome(action, Result.UNCERTAIN, _MAYBE, "OutcomeUnknown", "document owner")
             else:
-                yield self._back(action, twins[name])
+                yield self._told_of(action, twins[name])
+
+    def _told_of(self, action: Action, twin: Any) -> Outcome:
+        if twin == UNSURE:
+            return Outcome(action, Result.UNCERTAIN, _MAYBE, "OutcomeUnknown", "document owner")
+        return self._back(action, twin)
 
     def _settle(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Name → what came of it, of the rows of a request without a reply, in this undo or in one that was killed.
@@ -272,7 +278,10 @@ class RestorePart(Part):
         site = self._site
         last = site.text(site.moment(sent) + SETTLES)
         where = [["owner", "=", site.user()], ["creation", ">=", sent], ["creation", "<=", last]]
-        known = set(map(str, self._step.get("new", {}).values()))
+        # What came back just before is no twin of it.
+        lately = (self._step["step"] - 1, self._step["step"])
+        steps = [step for step in self._past.steps(self._of) if step["step"] in lately]
+        known = {str(new) for step in steps for new in step.get("new", {}).values()}
         names = [row["name"] for row in site.get_list(self._doctype, ["name"], where, 0, 4 * BATCH)]
         names = [name for name in names if str(name) not in known]
         return site.whole(self._doctype, names) if names else []

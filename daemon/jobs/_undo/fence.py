@@ -26,11 +26,12 @@ class Fence:
         """A request's fate is open."""
         return bool(self._journal.pick([self._key]))
 
-    def raise_(self, facts: Mapping[str, Any]) -> None:
-        """Before a request is sent. Of both clocks, since another run, on another machine, may read it."""
+    def raise_(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Before a request is sent; what is remembered. Of both clocks, since a run on another machine may read it."""
         now, site = self._run.now(), self._run.site
         sent = {"sent": now.isoformat(timespec="seconds"), "at": site.text(now + site.ahead - CLOSE)}
         self._journal.write({self._key: {**facts, **sent}})
+        return {**facts, **sent}
 
     def lower(self) -> None:
         """What became of it is known."""
