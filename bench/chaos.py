@@ -210,7 +210,13 @@ class World:
 
     def _order_here(self) -> None:
         row = {"item_code": "A", "qty": 1, "rate": 5}
-        order = {"name": f"SO-{self.number:05d}", "customer": "Acme", "customer_name": "Acme", "docstatus": 1, "po_no": f"PO {self.number}"}
+        order = {
+            "name": f"SO-{self.number:05d}",
+            "customer": "Acme",
+            "customer_name": "Acme",
+            "docstatus": 1,
+            "po_no": f"PO {self.number}",
+        }
         self.site.seed("Sales Order", [{**order, "custom_external_sync_pending": 1, "items": [row]}])
 
     def _order_there(self) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -28,6 +29,7 @@ from daemon.site.transport import Retry, Timeouts, Transport
 from daemon.state import State
 from daemon.state.journal import Journal
 from daemon.state.links import Links
+from daemon.trail import Past, Trails, archived
 from daemon.wire import tls_context
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ IMPATIENT = Retry(attempts=2, total=15, first_wait=0.5, longest_rest=15)
 """For a person who waits at a terminal for the first answer."""
 
 
+UNDONE = "undo"
+"""Owner of what is known of runs that were undone."""
 KEPT_RUNS = 20
 """Runs of each job that are kept however old they are."""
 
@@ -67,6 +71,7 @@ class Asked:
     site: Site
     clock: Clock
     state: State
+    trails: Trails
 
     def links(self, sync: str) -> Links:
         return Links(self.state, sync)
@@ -79,6 +84,15 @@ class Asked:
 
     def recall(self, key: str) -> Any:
         return self.state.recall(self.job, key)
+
+    def past(self, run: str) -> Past | None:
+        return self.trails.past(run)
+
+    def pasts(self, job: str = "", since: str = "") -> Iterator[tuple[str, Past]]:
+        return self.trails.pasts(job, since)
+
+    def archived(self, path: Path, offset: int) -> list[dict[str, Any]]:
+        return archived(path, offset)
 
 
 class App:
@@ -124,6 +138,13 @@ class App:
     @cached_property
     def state(self) -> State:
         return State.open(self.config.state.path)
+
+    @cached_property
+    def trails(self) -> Trails:
+        """What runs wrote down so that they can be undone."""
+        settings = self.config.state
+        folder = settings.path.with_name(f"{settings.path.name}.undo")
+        return Trails(folder, settings.keep_undo, self.config.site.url)
 
     @cached_property
     def limiter(self) -> Limiter:
@@ -191,14 +212,14 @@ class App:
     def inquiry(self, job: Job, retry: Retry | None = None) -> Iterator[Asked]:
         """What a kind answers questions about `job` with."""
         with self.site(retry) as site:
-            yield Asked(job.name, job.section, site, self.clock, self.state)
+            yield Asked(job.name, job.section, site, self.clock, self.state, self.trails)
 
     @cached_property
     def runner(self) -> Runner:
         named, site = self.config.schedule.time_zone, self.config.site
         return Runner(
             self.state, self.clock, self.stop, partial(self._open_site, site, self.limiter, self._tls),
-            self.open_remote, site.concurrency, self.log, self.redact, ZoneInfo(named) if named else None,
+            self.open_remote, site.concurrency, self.log, self.redact, self.trails, ZoneInfo(named) if named else None,
             self.running, _longest_request(site.timeouts), lambda report: self.ended(report),
         )  # fmt: skip
 
@@ -215,7 +236,8 @@ class App:
             raise UsageError(f"{self.config.path} has no job {name!r}{hint} (there are: {known})") from None
 
     def prune(self) -> None:
-        """Forget runs that are older than the configuration wants."""
+        """Forget runs that are older than the configuration wants, and what undo needs of those that are too old."""
+        self.state.remember_all(UNDONE, dict.fromkeys(self.trails.prune(self.clock.now())))
         self.state.prune_runs(self.clock.now() - self.config.state.keep_runs, KEPT_RUNS)
 
     def new_run_id(self) -> str:

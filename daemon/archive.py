@@ -14,7 +14,7 @@ import threading
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from daemon.errors import ArchiveError
 
@@ -24,8 +24,20 @@ class Archive:
 
     def __init__(self, directory: Path, part: str, run: str) -> None:
         words = re.sub(r"[\W_]+", "-", part).strip("-").lower()
-        self.path = directory / f"{words}-{run}.jsonl.gz"
+        self._open(directory / f"{words}-{run}.jsonl.gz")
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """The file at `path`."""
+        made = cls.__new__(cls)
+        made._open(path)
+        return made
+
+    def _open(self, path: Path) -> None:
+        self.path = path
         self.rows = 0
+        self.last = 0
+        """Where the batch begins that was written last."""
         self._lock = threading.Lock()
 
     def write(self, docs: Iterable[Mapping[str, Any]]) -> int:
@@ -36,7 +48,7 @@ class Archive:
             try:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 fresh = not self.path.exists()
-                _append(self.path, member)
+                self.last = _append(self.path, member)
                 if fresh:
                     _sync_directory(self.path.parent)
                 written = gzip.decompress(_tail(self.path, len(member))).count(b"\n")
@@ -49,8 +61,8 @@ class Archive:
         return written
 
 
-def _append(path: Path, member: bytes) -> None:
-    """Whole or not at all: behind a torn member no later one could be read."""
+def _append(path: Path, member: bytes) -> int:
+    """Whole or not at all: behind a torn member no later one could be read. Where it begins."""
     with open(path, "ab", buffering=0, opener=_private) as file:
         size = file.seek(0, os.SEEK_END)
         try:
@@ -61,6 +73,7 @@ def _append(path: Path, member: bytes) -> None:
         except OSError:
             file.truncate(size)
             raise
+    return size
 
 
 def _private(path: str, flags: int) -> int:

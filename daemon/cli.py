@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from daemon import cli_status, cli_sync
+from daemon import cli_status, cli_sync, cli_undo
 from daemon.errors import DaemonError, Exit
 from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, opened, run_once, show
 
@@ -30,6 +30,7 @@ cli = typer.Typer(
 )
 cli.add_typer(cli_sync.commands)
 cli.add_typer(cli_status.commands)
+cli.add_typer(cli_undo.commands)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -182,7 +183,11 @@ def digest(
 def explain(
     job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].")],
     words: Annotated[
-        list[str], typer.Argument(help="For an expiry job a DocType and a name, for a sync the name or id of one side.")
+        list[str],
+        typer.Argument(
+            help="Clean-up, expiry: a DocType and a name. Sync: the name or id of one side. Import: a document's name, "
+            "or a file and a line. Digest: a user or an address."
+        ),
     ],
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -367,7 +372,10 @@ def history(
         if job is not None and not (job.isprintable() and app.state.last_run(job)):
             app.job(job)
         runs = app.state.runs(job, limit=limit)
-    show([_run_row(run) | ({"report": run.report} if as_json else {}) for run in runs], as_json, "of_history")
+        undo = {run: found.as_json() for run, found in cli_undo.standings(app, runs).items()}
+    listed = [_run_row(run) | {"undo": undo[run.id]} for run in runs]
+    more = [{"report": run.report} if as_json else {} for run in runs]
+    show([row | report for row, report in zip(listed, more, strict=True)], as_json, "of_history")
 
 
 @cli.command()

@@ -26,6 +26,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from daemon.core.settings import (
     AlertSettings,
+    Duration,
     FilePath,
     HeaderText,
     JobSettings,
@@ -84,6 +85,9 @@ class StateSettings(Model):
     """The SQLite file, on a disk of this machine; made where it is not there."""
     keep_runs: PositiveDuration = timedelta(days=180)
     """For how long runs are remembered; the latest of each job are kept however old they are."""
+    keep_undo: Duration = timedelta(days=30)
+    """For how long runs can be undone: what that needs lies in a directory beside the state, such as `state.db.undo`,
+    compressed, with the values that fields had before. "0s": no run can be."""
 
 
 class LogSettings(Model):

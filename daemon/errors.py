@@ -122,6 +122,7 @@ class NothingRemovable(DaemonError):
 
     def __init__(self, message: str, cause: SiteError | None = None) -> None:
         super().__init__(message, action=cause.action if cause else None)
+        self.cause = cause
         if cause:
             self.who = cause.who
 
@@ -131,6 +132,7 @@ class NothingCreated(DaemonError):
 
     def __init__(self, message: str, cause: DaemonError | None = None) -> None:
         super().__init__(message, action=cause.action if cause else None)
+        self.cause = cause
         if cause:
             self.who = cause.who
 

@@ -30,6 +30,7 @@ from daemon.state import Run as RunRecord
 from daemon.state import SlotMark, State
 from daemon.state.journal import Journal
 from daemon.state.links import Links
+from daemon.trail import NOWHERE, Past, Trails, Writer, archived
 
 if TYPE_CHECKING:  # most runs have no remote side
     from daemon.core.api import ApiSettings
@@ -180,6 +181,8 @@ class LiveRun:
     remotes: Remotes
     held: ExitStack
     """Ends with the run."""
+    trail: Writer = field(default_factory=lambda: NOWHERE.writer("", "", ""))
+    trails: Trails = NOWHERE
     slots_within: Callable[[timedelta], list[datetime]] = lambda _: []
 
     def slots(self, within: timedelta) -> list[datetime]:
@@ -218,6 +221,15 @@ class LiveRun:
 
     def archive(self, directory: Path, part: str) -> Archive:
         return Archive(directory, part, self.id)
+
+    def past(self, run: str) -> Past | None:
+        return self.trails.past(run)
+
+    def pasts(self, job: str = "", since: str = "") -> Iterator[tuple[str, Past]]:
+        return self.trails.pasts(job, since)
+
+    def archived(self, path: Path, offset: int) -> list[dict[str, Any]]:
+        return archived(path, offset)
 
     def journal(self, owner: str) -> Journal:
         return Journal(self.state, owner)
@@ -304,7 +316,7 @@ class Order:
     job: Job
     run_id: str
     reason: str
-    """slot, catch-up or by hand."""
+    """slot, catch-up, by hand or undo."""
     slot: datetime | None = None
     missed: int = 0
     """Slots that a catch-up run stands for."""
@@ -345,6 +357,7 @@ class Runner:
     concurrency: int
     log: Any
     redact: Callable[[Any], Any]
+    trails: Trails
     zone: ZoneInfo | None = None
     """Of the schedules; None: the site's."""
     running: dict[str, Running] = field(default_factory=dict)
@@ -464,6 +477,7 @@ class Runner:
                     started, order.dry_run, order.explain is not None,
                     site, clock, self.state, pool, self.concurrency, still_claimed,
                     told, remotes, held,
+                    self.trails.writer(order.run_id, order.job.name, order.job.settings.kind), self.trails,
                     lambda within: self._slots(order, site, within),
                 )  # fmt: skip
                 try:

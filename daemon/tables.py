@@ -58,7 +58,7 @@ def _table(*columns: str, right: Sequence[str] = ()) -> Table:
             column,
             justify="right" if column in right else "left",
             overflow="fold",
-            no_wrap=column in ("Run (UTC)", "Job", "", "How", "Result", "Took", "Status", *right),
+            no_wrap=column in ("Run (UTC)", "Job", "", "How", "Result", "Took", "Status", "Undo", *right),
         )
     return table
 
@@ -255,7 +255,7 @@ def _moment(text: str, zone: ZoneInfo) -> str:
 
 def of_history(runs: Iterable[Mapping[str, Any]]) -> Table:
     """Runs, the newest first."""
-    table = _table("Run (UTC)", "Job", "Reason", "Took", "Status", "What")
+    table = _table("Run (UTC)", "Job", "Reason", "Took", "Status", "Undo", "What")
     for run in runs:
         counts = ", ".join(f"{count:,} {key}" for key, count in run["counts"].items())
         took = _length(run["seconds"]) if run["seconds"] is not None else "-"
@@ -265,7 +265,7 @@ def of_history(runs: Iterable[Mapping[str, Any]]) -> Table:
         if not what and run["status"] == "done":
             what = "nothing to do"
         table.add_row(
-            run["run"], run["job"], run["reason"] + dry, took, _styled(run["status"]), what,
+            run["run"], run["job"], run["reason"] + dry, took, _styled(run["status"]), run["undo"]["state"], what,
         )  # fmt: skip
     return table
 

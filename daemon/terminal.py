@@ -43,6 +43,7 @@ def run_once(
     as_json: bool,
     log_format: Any,
     wish: Mapping[str, Any] | None = None,
+    reason: str = "by hand",
 ) -> None:
     """One run by hand, of a job of the configuration or of one that the command line describes, and its report."""
     from daemon.runner import Order
@@ -57,7 +58,7 @@ def run_once(
         wanted = app.job(job) if isinstance(job, str) else job(app) if callable(job) else job
         with bar() if people else nullcontext() as watch:
             order = Order(
-                wanted, app.new_run_id(), "by hand", dry_run=dry_run, explain=explain, watch=watch, wish=wish or {}
+                wanted, app.new_run_id(), reason, dry_run=dry_run, explain=explain, watch=watch, wish=wish or {}
             )
             found = app.runner.run(order)
         app.prune()

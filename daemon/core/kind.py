@@ -124,6 +124,9 @@ class SitePort(Protocol):
     @property
     def zone(self) -> ZoneInfo: ...
 
+    @property
+    def ahead(self) -> timedelta: ...
+
     url: str
 
     def user(self) -> str: ...
@@ -191,8 +194,33 @@ class ArchivePort(Protocol):
     path: Path
     rows: int
     """Written and on the disk so far."""
+    last: int
+    """Where the batch begins that was written last."""
 
     def write(self, docs: Iterable[Mapping[str, Any]]) -> int: ...
+
+
+class TrailPort(Protocol):
+    """What a run writes down so that it can be undone; daemon.trail says more."""
+
+    @property
+    def wanted(self) -> bool:
+        """False where the configuration does without undo: then nothing is kept of what is written."""
+        ...
+
+    def write(self, *lines: Mapping[str, Any]) -> None:
+        """On the disk when this returns: to be done before, or with, the act that the lines tell of."""
+        ...
+
+
+class PastPort(Protocol):
+    """The trail of an earlier run; daemon.trail says more."""
+
+    @property
+    def heads(self) -> Mapping[str, Mapping[str, Any]]: ...
+    def count(self, of: str) -> int: ...
+    def steps(self, of: str, *, backwards: bool = False) -> Iterator[dict[str, Any]]: ...
+    def add(self, *lines: Mapping[str, Any]) -> None: ...
 
 
 class NotesPort(Protocol):
@@ -245,6 +273,19 @@ class Inquiry(Protocol):
         """The pairs of this sync; in a dry run, a copy to scribble upon."""
         ...
 
+    def past(self, run: str) -> PastPort | None:
+        """What a run wrote down so that it can be undone; None where that is not kept, or no longer."""
+        ...
+
+    def pasts(self, job: str = "", since: str = "") -> Iterator[tuple[str, PastPort]]:
+        """(run, what it wrote down) of each run of which something is kept, the newest first: of `job` alone, unless
+        that is "", and those that began no earlier than the run `since`."""
+        ...
+
+    def archived(self, path: Path, offset: int) -> list[dict[str, Any]]:
+        """The documents of an archive's batch that begins there. Raises OutputError."""
+        ...
+
     def recall(self, key: str) -> Any:
         """What an earlier run of this job remembered under `key`, or None."""
         ...
@@ -262,6 +303,11 @@ class Run(Inquiry, Protocol):
     dry_run: bool
     explain: bool
     """Every row that is kept wants its reason, too."""
+
+    @property
+    def trail(self) -> TrailPort:
+        """What this run does is written down here, for undo."""
+        ...
 
     def slots(self, within: timedelta) -> list[datetime]:
         """The slots that this run stands for, the latest last, without those that are longer ago than `within`. Several

@@ -53,11 +53,16 @@ from daemon.errors import (
     StaleDocument,
     Transient,
 )
+from daemon.jobs._cleanup.asked import explain
+
+__all__ = ["Settings", "explain", "needs", "parts"]
 
 PAGE, PAGE_ARCHIVED = 1000, 200
 """Rows read, deleted and confirmed together; fewer where each is held whole."""
 CLOCK_SKEW = timedelta(hours=26)
 """Between a database's clock and its site's time zone, at the most: UTC+14 to UTC-12."""
+CLOSE = timedelta(seconds=2)
+"""By how much our idea of the site's clock may be off: an HTTP date is of whole seconds."""
 WORKER_PATIENCE = timedelta(minutes=10)
 """How long the site's worker may take to begin and end its clean-up."""
 
@@ -283,6 +288,8 @@ class RulePart(Part):
         self._after: dict[str, Any] | None = None
         """Key of the last row dealt with, while there may be rows behind it."""
         self._archive = run.archive(settings.archive, name) if settings.archive else None
+        self._steps = 0
+        """Pages that were deleted, or meant to be."""
 
     @property
     def doctype(self) -> str:
@@ -473,6 +480,7 @@ class RulePart(Part):
 
     def _apply_on_site(self, action: Action) -> Iterable[Outcome]:
         """Set the retention, have the site's worker clean up, and count what is left: its word alone is no proof."""
+        self._run.trail.write({"of": self.tally.part, "doctype": self.doctype, "on_site": action.count})
         try:
             change, ended = self.clean_up.once(self._server_job)
         except NotPermitted as error:
@@ -514,6 +522,7 @@ class RulePart(Part):
             docs = self._site.whole(self._rule.doctype, names)
             self._archive.write(docs)
             names = [doc["name"] for doc in docs]  # what is not in the archive went by other hands
+        self._write_down(names)
         try:
             stayed = self._removed(names)
         except NothingRemovable:
@@ -521,6 +530,7 @@ class RulePart(Part):
         except DaemonError:
             yield from self._gone_already(going)
             raise
+        self._run.trail.write(self._step(until=self._stamp(CLOSE), stayed=list(stayed)))
         for name, action in going.items():
             error = stayed.get(name)
             if error is None:
@@ -528,6 +538,21 @@ class RulePart(Part):
             else:
                 lost = isinstance(error, OutcomeUnknown)
                 yield Outcome(action, Result.UNCERTAIN if lost else Result.FAILED, str(error), error.kind, error.who)
+
+    def _write_down(self, names: Sequence[str | int]) -> None:
+        """For undo, before the first of them goes."""
+        self._steps += 1
+        head = {"of": self.tally.part, "doctype": self.doctype, "why": self._rule.why}
+        archive = {"archive": str(self._archive.path), "at": self._archive.last} if self._archive else {}
+        step = self._step(since=self._stamp(-CLOSE), names=list(names), **archive)
+        self._run.trail.write(*([head] if self._steps == 1 else []), step)
+
+    def _step(self, **facts: Any) -> dict[str, Any]:
+        return {"of": self.tally.part, "step": self._steps, **facts}
+
+    def _stamp(self, more: timedelta) -> str:
+        """The site's own moment of now, and `more`."""
+        return self._site.text(self._run.now() + self._site.ahead + more)
 
     def _gone_already(self, going: Mapping[str | int, Action]) -> Iterator[Outcome]:
         """A page that ended in an error: which of its rows went before it. The others wait for the next run."""
@@ -595,6 +620,7 @@ class RulePart(Part):
 
     def _purge(self, doctype: str, where: list[list[Any]]) -> int:
         purged = 0
+        self._run.trail.write({"of": self.tally.part, "doctype": self.doctype, "purged": True})
         for page in self._site.paginate(doctype, (), where, key=("name",), page_length=PAGE):
             self._run.check()
             if self._late:

@@ -32,12 +32,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from daemon.core.duration import format_duration
-from daemon.core.kind import DialectPort, Need, Part, Provision, Run, SitePort
+from daemon.core.kind import DialectPort, Inquiry, Need, Part, Provision, Run, SitePort
 from daemon.core.letter import Letter, is_address, mark_of, subject_of
 from daemon.core.periods import Period, Span
 from daemon.core.plan import Action, Outcome, Result
 from daemon.core.settings import Conditions, FilePath, JobSettings, PositiveDuration
-from daemon.errors import OutputError, SiteError, TemplateProblem, Transient
+from daemon.errors import OutputError, SiteError, TemplateProblem, Transient, UsageError
 from daemon.jobs._digest.figures import (
     Figures,
     Label,
@@ -471,3 +471,69 @@ def _stranger(text: str) -> Person:
         return Person(text, text, is_user=False)
     problem = f"{text[:80]!r} is neither a user of the site nor an e-mail address"
     return Person(text, problem=problem, is_user=False)
+
+
+# Answering why
+
+PERIODS = 12
+"""Latest periods that are told of."""
+LAST = chr(0x10FFFF)
+"""Sorts behind every key."""
+_STATES = {
+    "sent": ("sent", "by Communication {name}, at {at}"),
+    "not queued": ("failed", "the site took the mail at {at}, as Communication {name}, and then did not queue it"),
+    "sending": ("uncertain", "the request of {at} got no reply; the next run finds out what became of it"),
+}
+
+
+def explain(inquiry: Inquiry, settings: Settings, words: Sequence[str]) -> list[dict[str, str]]:
+    """Of one reader (`words`: a user or an address): whether they are one, and which digests went to them, by which
+    mail. Raises UsageError."""
+    if len(words) != 1:
+        raise UsageError("a digest is asked about one reader: name the user, or the address")
+    wanted = words[0].casefold()
+    fields = ["name", "email", "full_name", "language", "enabled"]
+    rows = [row for key in ("name", "email") for row in inquiry.site.get_list("User", fields, [[key, "=", words[0]]])]
+    person = _person(rows[0]) if rows else _stranger(words[0])
+    told = [{"about": words[0], "state": "reader" if not (why := _why_not(inquiry, settings, person, wanted)) else
+             "left out", "why": why or "the next digest goes to them"}]  # fmt: skip
+    journal = inquiry.journal(OWNER)
+    for period in _periods(journal, inquiry.job):
+        mark = mark_of(inquiry.site.url, inquiry.job, period, "", person.email.casefold())
+        key = f"{inquiry.job}|{period}|{mark}"
+        entry = journal.pick([key]).get(key)
+        about = f"{said(settings.title, settings.language)} of {period}"
+        if entry is None:
+            why = "no mail is in the ledger: they were no reader then, or it failed, which the report of that run tells"
+            told.append({"about": about, "state": "not sent", "why": why})
+        else:
+            state, text = _STATES[entry["state"]]
+            told.append(
+                {"about": about, "state": state, "why": text.format(name=entry.get("name", ""), at=entry["at"])}
+            )
+    return told
+
+
+def _why_not(inquiry: Inquiry, settings: Settings, person: Person, wanted: str) -> str:
+    """Why the next digest does not go to them, or ""."""
+    named = wanted in (name.casefold() for name in settings.to) or person.email.casefold() in map(
+        str.casefold, settings.to
+    )
+    where = settings.users
+    if where is None and not named:
+        return "`to` does not name them"
+    if where is not None and not named:
+        for condition in where:
+            if not inquiry.site.get_list("User", ["name"], [["name", "=", person.name], condition], 0, 1):
+                return f"they do not match the filter {list(condition)} of `users`"
+    return person.problem
+
+
+def _periods(journal: Any, job: str) -> Iterator[str]:
+    """Periods that the ledger knows, the latest first; one look for each."""
+    found, after = list[str](), f"{job}|"
+    while page := journal.page(f"{job}|", after, 1):
+        period = next(iter(page)).removeprefix(f"{job}|").partition("|")[0]
+        found.append(period)
+        after = f"{job}|{period}|{LAST}"
+    yield from reversed(found[-PERIODS:])

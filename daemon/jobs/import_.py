@@ -26,11 +26,12 @@ from collections.abc import Iterable
 from daemon.core.kind import DialectPort, Need, Part, Provision, Run, SitePort
 from daemon.files.inbox import Inbox
 from daemon.jobs._import import requests
+from daemon.jobs._import.asked import explain
 from daemon.jobs._import.file import KEY_FIELD, FilePart
 from daemon.jobs._import.form import PROVISION, REQUESTS
 from daemon.jobs._import.settings import Settings
 
-__all__ = ["Settings", "needs", "parts", "provisions"]
+__all__ = ["Settings", "explain", "needs", "parts", "provisions"]
 
 
 def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: ARG001 (every kind is asked so)

@@ -38,15 +38,40 @@ def clear_error_logs(site: FrappeSite) -> None:
 
 
 @method("frappe.core.doctype.deleted_document.deleted_document.restore")
-def restore(site: FrappeSite, name: str) -> None:
-    """A hash-named document comes back under a new name, which the Deleted Document then tells."""
-    rights.only_system_manager(site)
+def restore(site: FrappeSite, name: str, alert: Any = True) -> None:
+    """A new document of what was kept, with stamps of its own, and a cancelled one as a draft; what a new document
+    would be called it is called, which the Deleted Document then tells. Asks for the right to create, and no other."""
     deleted = documents.load(site, "Deleted Document", name)
     if deleted["restored"]:
-        raise FrappeError("ValidationError", f"Document {deleted['deleted_name']} Already Restored")
-    restored = documents.insert(site, {**json.loads(deleted["data"]), "docstatus": 0})
+        raise FrappeError("DocumentAlreadyRestored", f"Document {name} Already Restored")
+    kept = json.loads(deleted["data"])
+    for rows in (value for value in kept.values() if isinstance(value, list)):
+        for row in rows:
+            row.pop("name", None)
+    restored = documents.insert(site, {**kept, "docstatus": 0})
+    text = f"restored {deleted['deleted_name']} as {restored['name']}"
+    facts = {"comment_type": "Edit", "reference_doctype": kept["doctype"], "reference_name": restored["name"]}
+    if kept["doctype"] != "Comment":
+        site.store.insert("Comment", {**site.stamps(hash_name()), **facts, "content": text})
     site.store.update("Deleted Document", name, {"restored": 1, "new_name": restored["name"]})
-    site.say("Document Restored")
+    if alert:
+        site.say("Document Restored")
+
+
+@method("frappe.core.doctype.deleted_document.deleted_document.bulk_restore")
+def bulk_restore(site: FrappeSite, docnames: Any) -> Doc:
+    """Each committed or undone by itself; 200 whatever failed."""
+    found: Doc = {"restored": [], "invalid": [], "failed": []}
+    for name in decoded(docnames):
+        try:
+            restore(site, name, alert=False)
+        except FrappeError as error:
+            site.store.rollback()
+            found["invalid" if error.exc_type == "DocumentAlreadyRestored" else "failed"].append(name)
+        else:
+            site.store.commit()
+            found["restored"].append(name)
+    return found
 
 
 # Permissions: core/page/permission_manager/permission_manager.py

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -348,6 +348,11 @@ class Site(FrappeClient):  # type: ignore[misc] # the package has no types
     def zone(self) -> ZoneInfo:
         """The site's time zone."""
         return self.clock.zone
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far the site's clock is ahead of this machine's, to about a second."""
+        return self.transport.date_offset or timedelta(0)
 
     def remove(
         self, doctype: str, names: Sequence[str | int], where: Sequence[Sequence[Any]], each: Each

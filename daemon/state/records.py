@@ -21,7 +21,7 @@ class Run:
     job: str
     kind: str
     reason: str
-    """`slot`, `catch-up` or `by hand`."""
+    """`slot`, `catch-up`, `by hand` or `undo`."""
     slot: datetime | None
     """The slot that it runs for; None for a run by hand."""
     started: datetime

@@ -160,15 +160,20 @@ class State:
         query = select(runs).order_by(runs.c.started.desc(), runs.c.id.desc()).limit(limit)
         return self._found(query if job is None else query.where(runs.c.job == job))
 
+    def runs_like(self, prefix: str, limit: int = 5) -> list[Run]:
+        """Runs whose id begins with `prefix`, the newest first."""
+        query = select(runs).where(runs.c.id.startswith(prefix, autoescape=True))
+        return self._found(query.order_by(runs.c.started.desc(), runs.c.id.desc()).limit(limit))
+
     def last_run(self, job: str) -> Run | None:
-        """The latest run of `job` that was no dry run, running or ended."""
-        query = select(runs).where(runs.c.job == job, runs.c.dry_run.is_(False))
+        """The latest run of `job` that was no dry run and no undo, running or ended."""
+        query = select(runs).where(runs.c.job == job, runs.c.dry_run.is_(False), runs.c.reason != "undo")
         found = self._found(query.order_by(runs.c.started.desc(), runs.c.id.desc()).limit(1))
         return found[0] if found else None
 
     def last_runs(self) -> dict[str, Run]:
         """`last_run` of every job that has one, in one query."""
-        ranked = _ranked().where(runs.c.dry_run.is_(False)).subquery()
+        ranked = _ranked().where(runs.c.dry_run.is_(False), runs.c.reason != "undo").subquery()
         query = select(runs).join(ranked, ranked.c.id == runs.c.id).where(ranked.c.place == 1)
         return {run.job: run for run in self._found(query)}
 

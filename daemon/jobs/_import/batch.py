@@ -58,6 +58,10 @@ class Fate:
     reason: str = ""
     error: str = ""
     who: str = ""
+    modified: str = ""
+    """As our submitting left it."""
+    left: Mapping[str, Any] = field(default_factory=dict)
+    """`modified` as our update left it, and fields that the site keeps in other words than were sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from daemon.jobs._import.load import Loader
 from daemon.jobs._import.results import ERROR, OURS, TOLD, Results
 from daemon.jobs._import.rows import HEAVY, Reader, weight
 from daemon.jobs._import.settings import Settings
+from daemon.jobs._import.trail import CLOSE, Trail, stamp
 
 KEY_FIELD = "custom_daemon_import_key"
 """A hidden unique field that `setup` can give to DocTypes that have no key of their own."""
@@ -203,6 +204,7 @@ class FilePart(Part):
             "run": self._run.id,
             "mark": self._run.id,
             "started": self._run.now().isoformat(timespec="seconds"),
+            "since": stamp(self._run.site, self._run.now(), -CLOSE),
             "counts": {},
             "done": [],
             "at": {},
@@ -223,7 +225,8 @@ class FilePart(Part):
         ended = self._run.site.text(datetime.fromisoformat(head["ended"]))[:16]
         if not self._scheduled:
             self._bad = True
-            why = f"this content was imported before, at {ended} (time of the site) from {head['source']}"
+            undone = f" and taken back by run {head['undone']}" if head.get("undone") else ""
+            why = f"this content was imported before, at {ended} (time of the site) from {head['source']}{undone}"
             raise FileProblem(f"{self._path}: {why}", path=str(self._path), action=self.again)
         self.tally.note(f"imported before: {ended} (time of the site) by run {head['run']} from {head['source']}")
 
@@ -320,7 +323,10 @@ class FilePart(Part):
         journal = _Within(self._journal, self._place(""))
         begun = any(self._head["counts"].get(result) for result in ("created", "updated"))
         target = Target(self._run.site, self._user, self._doctype, self._layout, self._key)
-        return Loader(self._run, target, wish, journal, self._head["mark"], begun=begun)
+        facts = {"place": self._place(""), "source": self._head["source"], "since": self._head.get("since", "")}
+        trail = Trail(self._run, self.tally.part, target, facts)
+        trail.begin()
+        return Loader(self._run, target, wish, journal, self._head["mark"], trail, begun=begun)
 
     def _table(self) -> Table:
         return open_table(self._path, survey=self._survey)

@@ -12,6 +12,7 @@ names, where one that overtakes another does no harm.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -36,6 +37,7 @@ from daemon.errors import (
 from daemon.jobs._import.batch import Batch, Fate, Target, Wish, Work
 from daemon.jobs._import.checks import Checks
 from daemon.jobs._import.known import Finder
+from daemon.jobs._import.trail import Trail
 
 SETTLES = 130.0
 """Seconds after which a request whose reply was lost is over: the site's server ends it at 120 (gunicorn `-t`)."""
@@ -55,10 +57,11 @@ class Loader:
     """Settles batches of one import."""
 
     def __init__(
-        self, run: Run, target: Target, wish: Wish, journal: NotesPort, mark: str, *, begun: bool = False
+        self, run: Run, target: Target, wish: Wish, journal: NotesPort, mark: str, trail: Trail, *, begun: bool = False
     ) -> None:
         """`mark` begins the keys that are made up. `begun`: an earlier run created or updated something."""
         self._run, self._journal, self._wish, self._mark, self._begun = run, journal, wish, mark, begun
+        self._trail = trail
         self._site, self._doctype, self._layout, self._key = target.site, target.doctype, target.layout, target.key
         self._finder, self._checks = Finder(target, updates=wish.update_existing), Checks(target)
         self._singly = target.doctype.name in COMMITTING or not target.doctype.transactional
@@ -75,6 +78,7 @@ class Loader:
             self._foresee(work)
         else:
             self._send(work)
+            self._trail.settled(work)
         return batch, [work.fates[place] for place in range(len(batch.drafts))]
 
     def _foresee(self, work: Work) -> None:
@@ -92,12 +96,15 @@ class Loader:
                 work.begin()
                 self._write_down(work, sorted(work.docs))
             if work.docs:
+                self._trail.creating(work)
                 self._create_all(work)
             self._submit(work)
             self._update(work)
             self._give_up_where_all_failed(work)
         except DaemonError as error:
             self._keep_what_is_known(work, error)
+            with suppress(DaemonError):  # the first error is what counts
+                self._trail.settled(work)
             raise
 
     def _write_down(self, work: Work, asked: list[int] | None) -> None:
@@ -373,12 +380,14 @@ class Loader:
             fate.reason = f"created as a draft, but not submitted: {error}"
         else:
             status = doc.get("docstatus")
+            fate.modified = str(doc.get("modified") or "")
             fate.reason = "" if status == 1 else f"created, but not submitted: its docstatus is {status}"
         return True
 
     # Updating
 
     def _update(self, work: Work) -> None:
+        self._trail.changing(work)
         for place, (existing, diff) in work.changes.items():
             try:
                 self._until_heard(partial(self._update_one, work, place, existing, diff))
@@ -417,21 +426,29 @@ class Loader:
 
     def _update_one(self, work: Work, place: int, existing: Mapping[str, Any], diff: Mapping[str, Any]) -> None:
         """Send what differs, with `modified`, so that nobody's edit since our reading is overwritten unseen."""
-        draft, name = work.batch.drafts[place], existing["name"]
+        draft, name, sent = work.batch.drafts[place], existing["name"], diff
+        after: Mapping[str, Any] = {}
         try:
-            self._site.update({"doctype": self._doctype.name, "name": name, "modified": existing["modified"], **diff})
+            after = self._site.update(
+                {"doctype": self._doctype.name, "name": name, "modified": existing["modified"], **diff}
+            )
         except StaleDocument:
             now = self._finder.find(work, [place]).get(place, [])
             wanted = for_update(self._layout, draft, self._wish.blank).doc
-            left = merged(self._doctype, difference(self._doctype, wanted, now[0]), now[0]) if now else {}
+            rest = merged(self._doctype, difference(self._doctype, wanted, now[0]), now[0]) if now else {}
             if not now:
                 return work.fail(place, f"line {draft.line}: {name} was deleted meanwhile", "NotFound")
-            if left and self._wish.on_conflict != "update":
+            if rest and self._wish.on_conflict != "update":
                 return self._conflict(work, place, name)
-            if left:
-                work.changes[place] = now[0], left
-                self._site.update({"doctype": self._doctype.name, "name": name, "modified": now[0]["modified"], **left})
+            if rest:
+                work.changes[place], sent = (now[0], rest), rest
+                self._trail.changing_again(work, place)
+                after = self._site.update(
+                    {"doctype": self._doctype.name, "name": name, "modified": now[0]["modified"], **rest}
+                )
             # else: an earlier request of ours whose reply was lost, or somebody else with the same idea
         self._begun = True
-        work.fates[place] = Fate(draft, "updated", name)
+        kept = {key: after.get(key) for key in difference(self._doctype, sent, after)} if after else {}
+        left = {"modified": after.get("modified"), **({"kept": kept} if kept else {})} if after else {}
+        work.fates[place] = Fate(draft, "updated", name, left=left)
         return None
