@@ -25,7 +25,7 @@ from daemon.runner import RunClock, Runner
 from daemon.site.client import Site
 from daemon.site.limiter import Limiter
 from daemon.site.transport import Retry, Timeouts, Transport
-from daemon.state import State
+from daemon.state import Server, State
 from daemon.state.journal import Journal
 from daemon.state.links import Links
 from daemon.wire import tls_context
@@ -40,6 +40,11 @@ IMPATIENT = Retry(attempts=2, total=15, first_wait=0.5, longest_rest=15)
 
 KEPT_RUNS = 20
 """Runs of each job that are kept however old they are."""
+
+
+def seconds_since_boot() -> float:
+    """Goes on while the machine sleeps, where the kernel knows such a clock."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class SystemClock:
@@ -101,7 +106,11 @@ class App:
 
     @cached_property
     def state(self) -> State:
-        return State.open(self.config.state.path)
+        settings = self.config.state
+        if settings.url is None:
+            return State.open(settings.path)
+        password = settings.password.reveal() if settings.password else ""
+        return State.open(Server(settings.url, seconds_since_boot, password))
 
     @cached_property
     def limiter(self) -> Limiter:
@@ -217,6 +226,7 @@ def _secrets(config: Config) -> Iterator[str]:
     key, secret = config.site.api_key.reveal(), config.site.api_secret.reveal()
     yield b64encode(f"{key}:{secret}".encode()).decode()
     yield secret
+    yield from _secrets_in(config.state)
     for job in config.jobs.values():
         yield from _secrets_in(job.settings)
 

@@ -33,6 +33,8 @@ GIVE_UP = 3
 """A slot whose run was interrupted this often, by a crash or a kill, is passed over."""
 RETRY_RUNNING = 30.0
 """Seconds between looks at a job that another process runs."""
+RETRY_STATE = timedelta(seconds=30)
+"""Before a job is looked at again that could not be for the state's database."""
 RETRY_SITE = 30.0
 """Seconds between tries to learn the time zone from a site that does not answer."""
 
@@ -128,6 +130,10 @@ class Service:
                 continue
             except errors.AlreadyRunning:
                 app.clock.pause(RETRY_RUNNING)  # by hand, or an earlier slot that takes long: look again after it
+            except errors.StateUnavailable as error:
+                app.log.error("state.lost", job=job.name, error=str(error), who=error.who, action=error.action)
+                self._wake_again(job, trigger, zone, RETRY_STATE)
+                return
             except errors.DaemonError as error:
                 app.log.error("job.failed", job=job.name, error=str(error), who=error.who, action=error.action)
                 break
@@ -135,7 +141,10 @@ class Service:
 
     def _heed_zone(self, zone: ZoneInfo) -> None:
         """A run may have learnt that the site has moved to another time zone."""
-        now = self.app.remembered_zone()
+        try:
+            now = self.app.remembered_zone()
+        except errors.StateUnavailable:
+            return  # the next run looks again
         if now is not None and now.key != zone.key and not self.app.stop.is_set():
             self.app.log.warning("schedule.zone_changed", was=zone.key, now=now.key)
             self._schedule(now)

@@ -225,6 +225,8 @@ def of_jobs(jobs: Iterable[Mapping[str, Any]], zone: ZoneInfo) -> Table:
         ended = Text.assemble(_styled(last["status"]), f" {_moment(last['started'], zone)}") if last else Text("never")
         if last and job["looked"] != last["started"]:
             ended.append(f"\nnothing to do {_moment(job['looked'], zone)}")
+        if held := job["held"]:
+            ended.append(f"\nheld by {held['host']}:{held['pid']} since {_moment(held['since'], zone)}")
         table.add_row(job["name"], job["kind"], job["schedule"], "\n".join(following) or "disabled", ended)
     return table
 
