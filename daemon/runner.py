@@ -331,7 +331,7 @@ class Runner:
                 settles = None  # the next start catches it up
             elif (found["error"] or {}).get("kind") == "ClockSkew":
                 settles = None  # nobody knows whether the slot has come
-            elif (found["error"] or {}).get("kind") == "StateUnavailable" and settles:
+            elif settles and "StateUnavailable" in [e["kind"] for e in _errors_of(found)]:
                 settles, found["again"] = None, STATE_WAIT.total_seconds()
             if settles and (wait := self._again(order, found)):
                 settles, found["again"] = None, wait.total_seconds()
@@ -517,6 +517,11 @@ def _close(part: Part) -> None:
         part.close()
     except errors.DaemonError as error:
         part.tally.error = part.tally.error or error
+
+
+def _errors_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """What ended the run, or parts of it."""
+    return [error for error in (found["error"], *(part["error"] for part in found["parts"])) if error]
 
 
 def _log_end(log: Any, found: dict[str, Any]) -> None:

@@ -53,8 +53,9 @@ class Service:
     def __init__(self, app: App, stop_timeout: timedelta = timedelta(seconds=80)) -> None:
         self.app, self.stop_timeout = app, stop_timeout
         self._jobs = [job for job in app.config.jobs.values() if job.settings.enabled]
+        self._executor = ThreadPoolExecutor(2 * max(1, len(self._jobs)))
         self._scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(2 * max(1, len(self._jobs)))},
+            executors={"default": self._executor},
             # Two, since a wake-up that comes while the last one is just returning would be dropped; the claim on the
             # job keeps runs apart.
             job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 2},
@@ -195,7 +196,10 @@ class Service:
         """Wait for running jobs, but not for ever; False where one does not end."""
         if not self._scheduler.running:
             return True
-        ended = threading.Thread(target=self._scheduler.shutdown, kwargs={"wait": True}, daemon=True)
+        # Not the scheduler's own shutdown: it waits with a lock in its hands that a job needs which wants to be woken
+        # up again (apscheduler/schedulers/base.py:shutdown, add_job), so that neither would end.
+        self._scheduler.pause()
+        ended = threading.Thread(target=self._executor.shutdown, kwargs={"wait": True}, daemon=True)
         ended.start()
         ended.join(self.stop_timeout.total_seconds())
         return not ended.is_alive()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -100,7 +102,8 @@ def _our_own(initdb: str, postgres: str) -> Iterator[Cluster]:
 def server_process(cluster: Cluster, postgres: str, user: dict[str, str]) -> Iterator[None]:
     """Its data need not outlive the machine, so that it waits for no disk."""
     settings = ["fsync=off", "shared_buffers=16MB", "listen_addresses=127.0.0.1", f"port={cluster.port}",
-                "unix_socket_directories=", "logging_collector=off", "max_connections=100"]  # fmt: skip
+                "unix_socket_directories=", "logging_collector=off",
+                "max_connections=100", "deadlock_timeout=50ms"]  # fmt: skip
     command = [postgres, "-D", str(cluster.folder / "data"), *(word for one in settings for word in ("-c", one))]
     log = (cluster.folder / "log").open("ab")
     with log, subprocess.Popen(
@@ -110,8 +113,7 @@ def server_process(cluster: Cluster, postgres: str, user: dict[str, str]) -> Ite
             until_ready(cluster, process)
             yield
         finally:
-            process.terminate()  # SIGTERM waits for those who are connected; SIGINT does not
-            process.send_signal(2)
+            process.send_signal(signal.SIGQUIT)  # at once, and for nothing: its data goes with it
 
 
 def until_ready(cluster: Cluster, process: subprocess.Popen) -> None:
@@ -127,6 +129,50 @@ def until_ready(cluster: Cluster, process: subprocess.Popen) -> None:
         else:
             return
     raise AssertionError("PostgreSQL does not start")
+
+
+class Proxy:
+    """A way to a server that can stop to carry anything, with all its connections left open."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._open = threading.Event()
+        self._open.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._ends = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop(self) -> None:
+        self._open.clear()
+
+    def go(self) -> None:
+        self._open.set()
+
+    def close(self) -> None:
+        self.go()
+        for one in self._ends:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client = self._listener.accept()[0]
+                server = socket.create_connection(("127.0.0.1", self._to))
+                self._ends += [client, server]
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._carry, args=pair, daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self._open.wait()
+                sink.sendall(data)
+        self._open.wait()
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
 
 
 def free_port() -> int:

@@ -19,8 +19,6 @@ from daemon.state.records import Holder, Server
 LOCAL = ("", "localhost", "127.0.0.1", "::1")
 MAKING = 0x66726170706564
 """The advisory lock of whoever makes or changes the tables: "frapped"."""
-CONNECT_TIMEOUT = 10
-"""Seconds."""
 
 
 class PostgreSQL:
@@ -90,7 +88,7 @@ def _engine(server: Server) -> Engine:
         "statement_timeout": terms.answer,
         "lock_timeout": terms.answer / 2,
         # Of a process that stands still in the midst of a write, which keeps what it holds from being taken over.
-        "idle_in_transaction_session_timeout": terms.answer * 2 / 3,
+        "idle_in_transaction_session_timeout": terms.answer / 3,
     }
     engine = create_engine(
         url,
@@ -99,7 +97,7 @@ def _engine(server: Server) -> Engine:
         max_overflow=15,
         pool_timeout=terms.answer,
         connect_args={
-            "connect_timeout": CONNECT_TIMEOUT,
+            "connect_timeout": max(2, round(terms.answer / 3)),  # less, libpq does not take
             "options": " ".join(f"-c {name}={round(seconds * 1000)}" for name, seconds in limits.items()),
             "application_name": "frappe-daemon",
             "client_encoding": "utf8",

@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.state import Server, State
-from tests.postgresql import Cluster, running
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Cluster]:
-    with running() as cluster:
-        yield cluster
+from tests.postgresql import Cluster
 
 
 @pytest.fixture
