@@ -22,7 +22,7 @@ from daemon.state import Server, Terms
 
 VARIABLE = "FRAPPE_DAEMON_TEST_POSTGRESQL"
 PASSWORD = "a-password-of-tests"
-QUICK = Terms(lease=1.5, renew=0.3, answer=1.5)
+QUICK = Terms(lease=2.5, renew=0.4, answer=4.5)
 
 
 class Cluster:
