@@ -312,9 +312,10 @@ class Runner:
         """The report of the run, which is also kept in the state. Raises AlreadyRunning, SlotSettled and StateError,
         nothing else."""
         job = order.job
-        # A run of this job that was killed left its record behind; `once` by cron has no start of a service to tell it.
-        self.state.interrupt_unfinished(self.clock.now(), alive=lambda name: name != job.name)
         with self.state.claim(job.name) as state:
+            # A run of this job that was killed left its record behind; `once` by cron has no start of a service to tell
+            # it, nor has a daemon that takes over what another began.
+            state.interrupt(job.name, self.clock.now())
             self._refuse_settled(order)
             started = self.clock.now()
             log = self.log.bind(job=job.name, run=order.run_id)

@@ -138,6 +138,7 @@ class Proxy:
         self._to = port
         self._open = threading.Event()
         self._open.set()
+        self._cut = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._ends = [self._listener]
@@ -149,9 +150,20 @@ class Proxy:
     def go(self) -> None:
         self._open.set()
 
+    def cut(self) -> None:
+        """End all connections, and every new one at once, as a server that is being started does."""
+        self._cut = True
+        self._end(self._ends[1:])
+
+    def mend(self) -> None:
+        self._cut = False
+
     def close(self) -> None:
         self.go()
-        for one in self._ends:
+        self._end(self._ends)
+
+    def _end(self, ends: list[socket.socket]) -> None:
+        for one in ends:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
@@ -160,6 +172,9 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client = self._listener.accept()[0]
+                if self._cut:
+                    client.close()
+                    continue
                 server = socket.create_connection(("127.0.0.1", self._to))
                 self._ends += [client, server]
                 for pair in ((client, server), (server, client)):

@@ -356,5 +356,4 @@ def test_check_warns_of_a_way_to_the_database_that_others_may_read_or_bend(url: 
     """Within one machine there is none."""
     loaded = load(tmp_path, SITE + f'[state]\nurl = "{url}"\n' + JOB)
     warnings = [found.what for found in check.of_config(loaded) if found.level == check.WARNING]
-    assert warnings == [f"state.url, {told}"] if told.startswith("sslmode") else len(warnings) == bool(told)
-    assert all(told in what for what in warnings)
+    assert [told in what for what in warnings] == [True] * bool(told)

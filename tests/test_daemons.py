@@ -215,6 +215,20 @@ def test_when_the_one_that_runs_a_slot_fails_another_takes_it_over(harm, sandbox
     assert sandbox.count("Error Log") == 1 and sandbox.count("Deleted Document") == ROWS
 
 
+def test_a_daemon_survives_a_restart_of_its_database(sandbox, shared):
+    """In the midst of a run: that ends, the daemon lives, and when the database is back it makes up for the slot."""
+    alone = shared(1)
+    harmed = HarmAt(sandbox, alone, lambda daemon: daemon.proxy.cut())
+    with alone.daemons(1, lease=1.5) as (daemon,):
+        harmed.daemons.append(daemon)
+        daemon.until("state.lost", "job0")
+        daemon.proxy.mend()
+        alone.until_settled(daemon)
+        assert daemon.end() == 0
+    assert finished(alone) == {"job0": 1} and sandbox.count("Error Log") == 1
+    assert sandbox.count("Deleted Document") == ROWS
+
+
 def test_a_second_service_on_one_file_is_refused_and_commands_are_not(sandbox, daemon_for, tmp_path):
     """Exit code 78 and a sentence that names the process and since when; runs by hand go on beside a service, and its
     end makes room for another."""

@@ -6,7 +6,7 @@ Every method is one transaction and may be called from any thread. What goes wro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -179,20 +179,9 @@ class State:
         dead: list[Run] = []
         for job in sorted({run.job for run in self._found(_unfinished())}):
             if alive is None or not alive(job):
-                dead += self._interrupt(job, now)
+                with suppress(AlreadyRunning), self.claim(job) as claimed:
+                    dead += claimed.interrupt(job, now)
         return dead
-
-    def _interrupt(self, job: str, now: datetime) -> list[Run]:
-        """With the claim in our hands nobody runs `job`, and none can begin."""
-        try:
-            with self.claim(job) as claimed:
-                dead = self._found(_unfinished().where(runs.c.job == job))
-                change = update(runs).where(runs.c.id.in_([run.id for run in dead]))
-                change = change.values(status=INTERRUPTED, ended=now)
-                claimed.write(lambda connection: connection.execute(change))
-                return [replace(run, status=INTERRUPTED, ended=now) for run in dead]
-        except AlreadyRunning:
-            return []
 
     def prune_runs(self, before: datetime, keep_per_job: int) -> int:
         """Forget runs that started before `before`, and return how many.
@@ -326,6 +315,16 @@ class Claimed(State):
         with self._database.told():
             for hold in tuple(self._holds):
                 hold.verify()
+
+    def interrupt(self, job: str, now: datetime) -> list[Run]:
+        """Call the runs of `job` interrupted that are written down as running, and return them: with the claim in our
+        hands nobody runs it, and none can begin."""
+        dead = self._found(_unfinished().where(runs.c.job == job))
+        if dead:
+            change = update(runs).where(runs.c.id.in_([run.id for run in dead]))
+            change = change.values(status=INTERRUPTED, ended=now)
+            self.write(lambda connection: connection.execute(change))
+        return [replace(run, status=INTERRUPTED, ended=now) for run in dead]
 
     def _fence(self, connection: Connection) -> None:
         for hold in tuple(self._holds):
