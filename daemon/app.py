@@ -26,7 +26,7 @@ from daemon.runner import RunClock, Runner, Running
 from daemon.site.client import Site
 from daemon.site.limiter import Limiter
 from daemon.site.transport import Retry, Timeouts, Transport
-from daemon.state import State
+from daemon.state import Server, State
 from daemon.state.journal import Journal
 from daemon.state.links import Links
 from daemon.trail import Past, Trails, archived
@@ -44,6 +44,11 @@ UNDONE = "undo"
 """Owner of what is known of runs that were undone."""
 KEPT_RUNS = 20
 """Runs of each job that are kept however old they are."""
+
+
+def seconds_since_boot() -> float:
+    """Goes on while the machine sleeps, where the kernel knows such a clock."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class SystemClock:
@@ -137,7 +142,11 @@ class App:
 
     @cached_property
     def state(self) -> State:
-        return State.open(self.config.state.path)
+        settings = self.config.state
+        if settings.url is None:
+            return State.open(settings.path)
+        password = settings.password.reveal() if settings.password else ""
+        return State.open(Server(settings.url, seconds_since_boot, password))
 
     @cached_property
     def trails(self) -> Trails:
@@ -282,6 +291,7 @@ def _secrets(config: Config) -> Iterator[str]:
     yield b64encode(f"{key}:{secret}".encode()).decode()
     yield secret
     yield from _secrets_in(config.alerts)
+    yield from _secrets_in(config.state)
     for job in config.jobs.values():
         yield from _secrets_in(job.settings)
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -67,6 +68,9 @@ def of_config(config: Config) -> Iterator[Finding]:
     yield from _of_alerts(config)
     if config.site.ca_file:
         yield from _of_ca_file(config.site.ca_file)
+    if config.state.url and (what := _unproved(config.state.url)):
+        action = "Write ?sslmode=verify-full&sslrootcert=/path/of/its/authority.pem behind it."
+        yield Finding(WARNING, "configuration", what, "operator", action)
     for job in config.jobs.values():
         for key, directory in directories(job.settings):
             yield from _of_directory(job.name, key, directory)
@@ -110,6 +114,19 @@ def of_told(site: Site, config: Config) -> Iterator[Finding]:
         what = f"{user} may not create Notification Logs, so alerts.users are not told"
         worse.append(Finding(WARNING, "alerts", what, "operator", action))
     yield from worse or [Finding(OK, "alerts", "the site carries alerts; `frappe-daemon alerts --test` sends one")]
+
+
+def _unproved(url: str) -> str:
+    """What is wrong with the way to a database; the state's own default is sslmode=require."""
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    host, mode = query.get("host", [parts.hostname or ""])[0], query.get("sslmode", ["require"])[0]
+    if not host or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1") or mode.startswith("verify"):
+        return ""
+    danger = "nobody checks that the server is the right one"
+    if mode != "require":
+        danger = "anybody between here and the database can read the state"
+    return f"state.url, sslmode {mode}: {danger}"
 
 
 def _of_ca_file(path: Path) -> Iterator[Finding]:

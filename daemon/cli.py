@@ -57,7 +57,7 @@ def run(config: ConfigOption = None, log_format: FormatOption = None) -> None:
     from daemon.notify import Notifier
     from daemon.service import Service
 
-    with opened(config, log_format) as app:
+    with opened(config, log_format) as app, app.state.serving():
         service = Service(app, Notifier(*service_manager()))
         service.heed_signals()
         if not service.run():
@@ -333,6 +333,7 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     with opened(config, None, secrets=False) as app:
         zone, last, now = app.remembered_zone(), app.state.last_runs(), app.clock.now()
+        holders = app.state.holders()
         if zone is None:
             with opened(config, None) as online:
                 zone = online.zone(IMPATIENT)
@@ -355,6 +356,7 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                     "last": run and _run_row(run),
                     "running": now_running.get(job.name),
                     "looked": last[job.name].started.isoformat() if job.name in last else None,
+                    "held": _holder_row(holders.get(job.name)),
                 }
             )
     show(listed, as_json, "of_jobs", zone)
@@ -436,6 +438,11 @@ def _telling(app: App, last: Any) -> Any:
     if not (last and is_idle(last.report)):
         return last
     return next((run for run in app.state.runs(last.job, limit=9) if not (run.dry_run or is_idle(run.report))), last)
+
+
+def _holder_row(holder: Any) -> dict[str, Any] | None:
+    """Which process runs a job."""
+    return holder and {"host": holder.host, "pid": holder.pid, "since": holder.since.isoformat()}
 
 
 def _run_row(run: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -78,16 +79,49 @@ class SiteSettings(Model):
     retry: RetrySettings = RetrySettings()
 
 
+DATABASE = "postgresql+psycopg://frappe_daemon@db.example.com/frappe_daemon"
+OF_DATABASES = ("host", "sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding", "gssencmode")
+"""What may stand behind the ? of a database's address: libpq's parameters of how it is reached."""
+
+
+def _database_url(value: str) -> str:
+    parts = urlsplit(value)
+    if not value.isprintable() or " " in value or parts.port == 0:
+        raise ValueError("holds a character or a port that no address has")
+    if parts.scheme not in ("postgresql", "postgresql+psycopg") or not parts.path.strip("/") or parts.fragment:
+        raise ValueError(f'is the address of a database on PostgreSQL, such as "{DATABASE}"; a file is named by path')
+    query = parse_qs(parts.query, keep_blank_values=True)
+    if parts.password is not None or "password" in query:
+        raise ValueError('must not hold a password; name it beside the url: password = { env = "NAME" }')
+    for key in query:
+        if key not in OF_DATABASES:
+            hint = did_you_mean(key, OF_DATABASES) or f"; there are: {', '.join(OF_DATABASES)}"
+            raise ValueError(f"knows no {key!r}{hint}")
+    return f"postgresql+psycopg://{value.partition('://')[2]}"
+
+
 class StateSettings(Model):
-    """What the daemon remembers."""
+    """What the daemon remembers: in a file, or in a database that several daemons share."""
 
     path: FilePath = Path("/var/lib/frappe-daemon/state.db")
     """The SQLite file, on a disk of this machine; made where it is not there."""
+    url: Annotated[str, AfterValidator(_database_url)] | None = None
+    """Of a PostgreSQL database in its place, which several daemons may share: "postgresql://daemon@db/frappe_daemon"."""
+    password: SecretText | None = None
+    """Of the user in `url`."""
     keep_runs: PositiveDuration = timedelta(days=180)
     """For how long runs are remembered; the latest of each job are kept however old they are."""
     keep_undo: Duration = timedelta(days=30)
     """For how long runs can be undone: what that needs lies in a directory beside the state, such as `state.db.undo`,
     compressed, with the values that fields had before. "0s": no run can be."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.url and "path" in self.model_fields_set:
+            raise ValueError("names both path and url; the state is in one place")
+        if self.password and not self.url:
+            raise ValueError("names a password, and no url of a database that wants it")
+        return self
 
 
 class LogSettings(Model):
@@ -424,9 +458,9 @@ def _problem(model: type[BaseModel], detail: Mapping[str, Any], path: str) -> st
 
 
 def _toml(value: Any) -> str:
-    """`value` about as it stands in the file, cut short, and without the user and password of an address."""
+    """`value` about as it stands in the file, cut short, and without the user and passwords of an address."""
     if isinstance(value, str):
-        value = re.sub(r"//.*@", "//…@", value)
+        value = re.sub(r"password=[^&]*", "password=…", re.sub(r"//.*@", "//…@", value))
     text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 80 else text[:79] + "…"
 

@@ -71,6 +71,19 @@ class StateError(DaemonError):
     action = "Check path, owner and free space of the state database named by [state] path."
 
 
+class StateInUse(StateError):
+    """Another service works with this state, which is for one."""
+
+    action = "Stop the other one, or give this one a state of its own; only a state on PostgreSQL serves several."
+
+
+class StateUnavailable(StateError):
+    """The database of the state is away for now, or gave what we held to somebody else meanwhile."""
+
+    exit_code = Exit.SITE_UNAVAILABLE
+    action = "Nothing, if it passes; otherwise look at the database server that state.url names, and the way there."
+
+
 class ArchiveError(DaemonError):
     """Rows could not be put into their archive, so none of them was deleted."""
 

@@ -35,12 +35,17 @@ from daemon.trail import NOWHERE, Past, Trails, Writer, archived
 if TYPE_CHECKING:  # most runs have no remote side
     from daemon.core.api import ApiSettings
     from daemon.remote.client import Remote
+    from daemon.state.store import Claimed
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=5), timedelta(hours=1)
 """Before a slot whose run failed is tried again, by a job with patience: twice as long each time."""
+STATE_WAIT = timedelta(seconds=30)
+"""Before a slot is tried again whose run lost the state."""
+END_WAIT = 1.0
+"""Seconds between tries to write down how a run ended, as long as nobody else may run the job."""
 LOOK_BACK = timedelta(days=3653)
 """How far a run by hand looks back for the slot that it stands for."""
 LARGEST_SKEW = timedelta(hours=1)
@@ -172,11 +177,9 @@ class LiveRun:
     explain: bool
     site: Site
     clock: RunClock
-    state: State
+    state: Claimed
     pool: ThreadPoolExecutor
     at_once: int
-    still_claimed: Callable[[], None]
-    """Raises StateError where another process might run this job too."""
     watch: Watch
     remotes: Remotes
     held: ExitStack
@@ -196,7 +199,7 @@ class LiveRun:
 
     def check(self) -> None:
         self.clock.check()
-        self.still_claimed()
+        self.state.verify()
 
     def each(self, function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
         """At most twice as many items are taken as can be worked on, so that an endless iterable is no harm."""
@@ -372,9 +375,10 @@ class Runner:
         """The report of the run, which is also kept in the state. Raises AlreadyRunning, SlotSettled and StateError,
         nothing else."""
         job = order.job
-        # A run of this job that was killed left its record behind; `once` by cron has no start of a service to tell it.
-        self.state.interrupt_unfinished(self.clock.now(), alive=lambda name: name != job.name)
-        with self.state.claim(job.name) as still_claimed:
+        with self.state.claim(job.name) as state:
+            # A run of this job that was killed left its record behind; `once` by cron has no start of a service to tell
+            # it, nor has a daemon that takes over what another began.
+            state.interrupt(job.name, self.clock.now())
             self._refuse_settled(order)
             started = self.clock.now()
             log = self.log.bind(job=job.name, run=order.run_id)
@@ -386,9 +390,9 @@ class Runner:
             # First, so that whoever is asked to stop knows of each run that the state calls running.
             self.running[order.run_id] = Running(job.name, order.run_id, order.reason, order.slot, started, clock)
             try:
-                self.state.begin_run(record)
+                state.begin_run(record)
                 log.info("run.started", kind=job.settings.kind, reason=order.reason, **_told(order, started))
-                found = self.redact(self._report(order, started, still_claimed, clock, log))
+                found = self.redact(self._report(order, started, state, clock, log))
             finally:
                 del self.running[order.run_id]
             settles = SlotMark(job.name, order.slot, job.schedule.text) if order.slot else None
@@ -396,10 +400,12 @@ class Runner:
                 settles = None  # the next start catches it up
             elif (found["error"] or {}).get("kind") == "ClockSkew":
                 settles = None  # nobody knows whether the slot has come
+            elif settles and "StateUnavailable" in [e["kind"] for e in _errors_of(found)]:
+                settles, found["again"] = None, STATE_WAIT.total_seconds()
             if settles and (wait := self._again(order, found)):
                 settles, found["again"] = None, wait.total_seconds()
-            self.state.end_run(order.run_id, found["status"], self.clock.now(), found, settles)
-            self._forget_idle(job.name)
+            self._end(state, order.run_id, found, settles)
+            self._forget_idle(state, job.name)
         _log_end(log, found)
         self.ended(found)
         return dict(found)
@@ -449,11 +455,24 @@ class Runner:
             at = schedule.after(at, zone)
         return found
 
-    def _forget_idle(self, job: str) -> None:
+    def _end(self, state: Claimed, run_id: str, found: dict[str, Any], settles: SlotMark | None) -> None:
+        """Write the end down: what a whole run did shall not be forgotten for a database that starts anew just then."""
+        while True:
+            try:
+                state.end_run(run_id, found["status"], self.clock.now(), found, settles)
+            except errors.StateUnavailable:
+                state.verify()
+                if self.stop.is_set():
+                    raise
+                self.clock.pause(END_WAIT)
+            else:
+                return
+
+    def _forget_idle(self, state: Claimed, job: str) -> None:
         """Of runs that found nothing to look at, one after the other, the last is remembered."""
-        newest = self.state.runs(job, limit=2)
+        newest = state.runs(job, limit=2)
         if len(newest) == 2 and all(report.is_idle(run.report) and not run.dry_run for run in newest):
-            self.state.forget_run(newest[1].id)
+            state.forget_run(newest[1].id)
 
     def _refuse_settled(self, order: Order) -> None:
         """Another daemon on this state may have dealt with the slot since we saw it due. Raises SlotSettled."""
@@ -461,9 +480,7 @@ class Runner:
         if mark and order.slot and mark.slot >= order.slot and mark.schedule_text == order.job.schedule.text:
             raise errors.SlotSettled(f"{order.job.name}: the slot {order.slot.isoformat()} was dealt with meanwhile")
 
-    def _report(
-        self, order: Order, started: datetime, still_claimed: Callable[[], None], clock: RunClock, log: Any
-    ) -> dict[str, Any]:
+    def _report(self, order: Order, started: datetime, state: Claimed, clock: RunClock, log: Any) -> dict[str, Any]:
         """Do the run and put what became of it into words."""
         site = self.open_site(clock, log)
         remotes = Remotes(lambda settings: self.open_remote(settings, clock, log))
@@ -475,7 +492,7 @@ class Runner:
                 live = LiveRun(
                     order.run_id, order.job.name, order.job.section, order.job.direction, order.wish,
                     started, order.dry_run, order.explain is not None,
-                    site, clock, self.state, pool, self.concurrency, still_claimed,
+                    site, clock, state, pool, self.concurrency,
                     told, remotes, held,
                     self.trails.writer(order.run_id, order.job.name, order.job.settings.kind), self.trails,
                     lambda within: self._slots(order, site, within),
@@ -616,6 +633,11 @@ def _close(part: Part) -> None:
         part.close()
     except errors.DaemonError as error:
         part.tally.error = part.tally.error or error
+
+
+def _errors_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """What ended the run, or parts of it."""
+    return [error for error in (found["error"], *(part["error"] for part in found["parts"])) if error]
 
 
 def _log_end(log: Any, found: dict[str, Any]) -> None:

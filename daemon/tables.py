@@ -237,6 +237,8 @@ def of_jobs(jobs: Iterable[Mapping[str, Any]], zone: ZoneInfo) -> Table:
             ended.append(f"\nnothing to do {_moment(job['looked'], zone)}")
         if job["running"]:
             ended = Text("\n").join([_of_running(job["running"]), ended])
+        if held := job["held"]:
+            ended.append(f"\nheld by {held['host']}:{held['pid']} since {_moment(held['since'], zone)}")
         table.add_row(job["name"], job["kind"], job["schedule"], "\n".join(following) or "disabled", ended)
     return table
 

@@ -14,6 +14,7 @@ from daemon import cli, config
 from daemon.app import App
 from daemon.runner import Order
 from daemon.sandbox import Sandbox
+from tests.postgresql import Cluster, running
 
 # A loaded machine is slow, which disproves nothing.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -48,6 +49,12 @@ def sandbox() -> Iterator[Sandbox]:
         yield served
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Cluster]:
+    with running() as cluster:
+        yield cluster
+
+
 class Daemon:
     """The daemon, set up against a sandbox by a piece of TOML that holds its jobs."""
 
@@ -60,12 +67,13 @@ class Daemon:
         top: str = "",
         environ: Mapping[str, str] = {},
         concurrency: int = 4,
+        state: str = 'path = "state.db"',
     ) -> None:
         key, secret = sandbox.keys.get(user, ("a-wrong-key", "a-wrong-secret"))
         self.file = folder / "config.toml"
         site = f'url = "{sandbox.url}"\napi_key = {{ env = "KEY" }}\napi_secret = {{ env = "SECRET" }}'
         site += f"\nconcurrency = {concurrency}"
-        self.file.write_text(f'[site]\n{site}\n[state]\npath = "state.db"\n{top}\n{jobs}')
+        self.file.write_text(f"[site]\n{site}\n[state]\n{state}\n{top}\n{jobs}")
         self.environ = {"KEY": key, "SECRET": secret, **environ}
         self.clock = FakeClock(sandbox.drain)
         self.app = App(config.load(self.file, self.environ), clock=self.clock, log_format="json")
@@ -80,8 +88,8 @@ def daemon_for(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Makes daemons and closes them."""
     made: list[Daemon] = []
 
-    def make(sandbox: Sandbox, jobs: str, **more: Any) -> Daemon:
-        made.append(Daemon(sandbox, tmp_path, jobs, **more))
+    def make(sandbox: Sandbox, jobs: str, folder: Path = tmp_path, **more: Any) -> Daemon:
+        made.append(Daemon(sandbox, folder, jobs, **more))
         return made[-1]
 
     yield make

@@ -63,7 +63,7 @@ def test_jobs_lists_five_slots_each_in_the_sites_zone(site, run):
     """As JSON a list of name, kind, schedule, enabled, next, last, running; a disabled job has no slots."""
     code, out, _ = run("jobs", "--json", "--config", site.file, environ=site.environ)
     first, second = json.loads(out)
-    keys = {"name", "kind", "schedule", "enabled", "next", "last", "looked", "running"}
+    keys = {"name", "kind", "schedule", "enabled", "next", "last", "looked", "running", "held"}
     assert code == 0 and set(first) == keys and first["running"] is None
     assert len(first["next"]) == 5 and all("T00:00:00-0" in slot for slot in first["next"])
     assert second["next"] == [] and not second["enabled"] and second["last"] is None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from daemon import config
+from daemon import check, config
 from daemon.config import Config
 from daemon.core.settings import Secret
 from daemon.errors import ConfigError, Exit
@@ -125,6 +125,11 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         (SITE + '[schedule]\ntime_zone = "Europe/Berln"\n' + JOB, 'time_zone = "Europe/Berln": is no time zone'),
         (SITE + '[schedule]\ntime_zone = "../etc"\n' + JOB, 'schedule.time_zone = "../etc": is no time zone'),
         (SITE + '[schedule]\ntime_zone = ""\n' + JOB, 'schedule.time_zone = "": is no time zone'),
+        (SITE + '[state]\nurl = "sqlite:///x"\n' + JOB, 'state.url = "sqlite:///x": is the address of a database on'),
+        (SITE + '[state]\nurl = "postgresql://db"\n' + JOB, "is the address of a database on PostgreSQL, such as"),
+        (SITE + '[state]\nurl = "postgresql://db/x?sslmod=a"\n' + JOB, "knows no 'sslmod'; did you mean 'sslmode'?"),
+        (SITE + '[state]\nurl = "postgresql://db/x"\npath = "y"\n' + JOB, "state: names both path and url"),
+        (SITE + '[state]\npassword = { env = "KEY" }\n' + JOB, "state: names a password, and no url"),
         (SITE + '[state]\nkeep_runs = "0d"\n' + JOB, 'state.keep_runs = "0d": must be longer than zero'),
         (SITE + "concurrency = 0\n" + JOB, "site.concurrency = 0: should be greater than or equal to 1"),
         (SITE + "verify = 1\n" + JOB, "site.verify = 1: should be a valid boolean"),
@@ -380,3 +385,36 @@ def test_a_jobs_own_alerts_go_before_those_of_all(tmp_path):
     alerts = found.alerts_of(found.jobs["a"])
     assert alerts.rule.after == 5 and alerts.rule.max_age == timedelta(hours=26)
     assert alerts.channels == ["webhook", "user ann"] and "example.com/y" not in repr(alerts)
+
+
+def test_a_state_on_postgresql_is_named_by_its_url_and_a_secret(tmp_path: Path) -> None:
+    """The driver is ours to know; parameters of the way there are kept."""
+    text = 'url = "postgresql://me@db.example.com/x?sslmode=verify-full"\npassword = { env = "SECRET" }\n'
+    state = load(tmp_path, SITE + "[state]\n" + text + JOB).state
+    assert state.url == "postgresql+psycopg://me@db.example.com/x?sslmode=verify-full"
+    assert state.password == Secret("s")
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:hunter2@db/x", "postgresql://db/x?user=a&password=hunter2"])
+def test_a_password_in_the_url_of_the_state_is_refused_and_not_shown(url: str, tmp_path: Path) -> None:
+    """The sentence says where it belongs."""
+    (sentence,) = problems(tmp_path, SITE + f'[state]\nurl = "{url}"\n' + JOB)
+    assert 'must not hold a password; name it beside the url: password = { env = "NAME" }' in sentence
+    assert "hunter2" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://db.example.com/x", "sslmode require: nobody checks that the server is the right one"),
+        ("postgresql://db.example.com/x?sslmode=disable", "anybody between here and the database can read the state"),
+        ("postgresql://db.example.com/x?sslmode=verify-full", ""),
+        ("postgresql://localhost/x", ""),
+        ("postgresql:///x?host=/run/postgresql", ""),
+    ],
+)
+def test_check_warns_of_a_way_to_the_database_that_others_may_read_or_bend(url: str, told: str, tmp_path: Path) -> None:
+    """Within one machine there is none."""
+    loaded = load(tmp_path, SITE + f'[state]\nurl = "{url}"\n' + JOB)
+    warnings = [found.what for found in check.of_config(loaded) if found.level == check.WARNING]
+    assert [told in what for what in warnings] == [True] * bool(told)

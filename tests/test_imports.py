@@ -76,6 +76,7 @@ LIBRARIES = {
     "tenacity": ["site/transport.py", "remote/transport.py"],
     "frappeclient": ["site/"],
     "sqlalchemy": ["state/"],
+    "psycopg": ["state/patience.py"],
     "apscheduler": ["trigger.py", "service.py"],
     "cronsim": ["schedule.py"],
     "structlog": ["log.py"],

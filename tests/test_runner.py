@@ -164,7 +164,7 @@ def test_work_of_one_run_is_spread_and_bounded(sandbox, daemon_for):
         run = LiveRun(
             id="r", job="job", section="job", direction="", wish={}, started=site.clock.now(), dry_run=False,
             explain=False, site=None, clock=None, state=site.app.state, pool=pool, at_once=2,
-            still_claimed=lambda: None, watch=print, remotes=None, held=None,
+            watch=print, remotes=None, held=None,
         )  # fmt: skip
 
         def endless():
@@ -212,7 +212,7 @@ def test_a_run_whose_state_was_replaced_ends_with_a_sentence(sandbox, daemon_for
         for file in tmp_path.glob("state.db*"):
             shutil.rmtree(file) if file.is_dir() else file.unlink()
         State.open(tmp_path / "state.db").close()
-        daemon.app.state._engine.dispose()
+        daemon.app.state._database.engine.dispose()
 
     with pytest.raises(StateError, match="does not know run"):
         daemon.once(explain=replace)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from daemon.state.records import FINISHED, Run, SlotMark
+from daemon.state.records import FINISHED, Holder, Run, Server, SlotMark, Terms
 
 if TYPE_CHECKING:
     from daemon.state.store import State
 
-__all__ = ["FINISHED", "Run", "SlotMark", "State"]
+__all__ = ["FINISHED", "Holder", "Run", "Server", "SlotMark", "State", "Terms"]
 
 
 def __getattr__(name: str) -> Any:

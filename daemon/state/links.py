@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, or_, select, update
 
 from daemon.core.links import OPEN, OWED, PULL, PUSH, Link, Status
 from daemon.state.schema import links
@@ -28,19 +29,26 @@ class Links:
         self._state, self._sync = state, sync
 
     def save(self, pairs: Iterable[Link]) -> None:
-        with self._state.writing() as connection:
-            for pair in pairs:
-                values = asdict(pair)
-                values.pop("id")
-                if pair.id:
-                    connection.execute(update(links).where(links.c.id == pair.id).values(values))
-                else:
-                    made = connection.execute(insert(links).values(sync=self._sync, **values))
-                    pair.id = made.inserted_primary_key[0]  # type: ignore[index]
+        pairs = list(pairs)
+        for pair, number in zip(pairs, self._state.write(partial(self._save, pairs)), strict=True):
+            pair.id = number
+
+    def _save(self, pairs: Sequence[Link], connection: Connection) -> list[int]:
+        """Their ids; the pairs stay as they are, since it may have to be done once more."""
+        numbers = []
+        for pair in pairs:
+            values = asdict(pair)
+            number = values.pop("id")
+            if number:
+                connection.execute(update(links).where(links.c.id == number).values(values))
+            else:
+                made = connection.execute(insert(links).values(sync=self._sync, **values))
+                number = made.inserted_primary_key[0]  # type: ignore[index]
+            numbers.append(number)
+        return numbers
 
     def drop(self, pair: Link) -> None:
-        with self._state.writing() as connection:
-            connection.execute(delete(links).where(links.c.id == pair.id))
+        self._state.write(lambda connection: connection.execute(delete(links).where(links.c.id == pair.id)))
 
     def of_names(self, names: Sequence[str]) -> dict[str, Link]:
         return {str(pair.name): pair for pair in self._found(links.c.name.in_(names))} if names else {}
@@ -78,18 +86,17 @@ class Links:
 
     def mark(self, pairs: Sequence[Link], side: str, mark: str) -> None:
         if pairs:
-            change = update(links).where(links.c.id.in_([pair.id for pair in pairs]))
-            with self._state.writing() as connection:
-                connection.execute(change.values({f"seen_{side}": mark}))
+            change = update(links).where(links.c.id.in_([pair.id for pair in pairs])).values({f"seen_{side}": mark})
+            self._state.write(lambda connection: connection.execute(change))
 
     def unseen(self, side: str, mark: str) -> Iterator[list[Link]]:
         return self._pages(and_(links.c.status == Status.LINKED, links.c[f"seen_{side}"] != mark))
 
     def want(self, todo: int, statuses: Sequence[str], *, forget: bool = False) -> int:
         change = update(links).where(links.c.sync == self._sync, links.c.status.in_(statuses))
-        with self._state.writing() as connection:
-            less = {"base": None, "etag": ""} if forget else {}
-            return connection.execute(change.values(todo=links.c.todo.bitwise_or(todo), **less)).rowcount
+        less = {"base": None, "etag": ""} if forget else {}
+        change = change.values(todo=links.c.todo.bitwise_or(todo), **less)
+        return self._state.write(lambda connection: connection.execute(change).rowcount)
 
     @contextmanager
     def scratch(self) -> Iterator[Links]:

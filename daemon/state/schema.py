@@ -1,8 +1,10 @@
 """The tables, their version, and how an older version becomes the present one.
 
 Portable SQL: moments are ISO texts in UTC of one width, so that their order is that of time in every database; what is
-nested is JSON text. A change of the tables raises `VERSION` and adds one step to `STEPS`; a step that was released is
-never edited again, and names what it changes in full instead of using the tables below, which belong to `VERSION`.
+nested is JSON text. Texts are compared by their code points everywhere, and their lengths are a hint: PostgreSQL, which
+would hold us to them, is given none. A change of the tables raises `VERSION` and adds one step to `STEPS`; a step that
+was released is never edited again, and names what it changes in full instead of using the tables below, which belong to
+`VERSION`.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Connection,
+    DateTime,
     Index,
     Integer,
     MetaData,
+    Sequence,
     String,
     Table,
     Text,
@@ -33,7 +38,7 @@ from sqlalchemy.engine import Dialect
 from daemon import __version__
 from daemon.errors import StateError
 
-VERSION = 2
+VERSION = 3
 
 Step = Callable[[Connection], None]
 
@@ -52,14 +57,45 @@ def _with_links(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX links_by_status ON links (sync, status, todo)")
 
 
-STEPS: Mapping[int, Step] = {1: _with_links}
+def _with_leases(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        "CREATE TABLE leases (name VARCHAR(400) NOT NULL PRIMARY KEY, host VARCHAR(255) NOT NULL, "
+        "pid INTEGER NOT NULL, started DATETIME NOT NULL, token BIGINT NOT NULL, since DATETIME NOT NULL, "
+        "expires DATETIME NOT NULL)"
+    )
+
+
+STEPS: Mapping[int, Step] = {1: _with_links, 2: _with_leases}
 """From version n, the key, to n + 1."""
+
+
+class _AnyText(TypeDecorator[str]):
+    """A text on PostgreSQL, which knows no character 0: that is written as two others, in which nothing else begins."""
+
+    impl = Text(collation="C")
+    cache_ok = True
+    MARK = "\ufdd0"
+    """A noncharacter (Unicode, section 23.7): no text that is meant for others has it."""
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        if value and ("\0" in value or self.MARK in value):
+            return value.replace(self.MARK, f"{self.MARK}1").replace("\0", f"{self.MARK}0")
+        return value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        if value and self.MARK in value:
+            return value.replace(f"{self.MARK}0", "\0").replace(f"{self.MARK}1", self.MARK)
+        return value
+
+
+def _text(length: int = 0) -> Any:
+    return (String(length) if length else Text()).with_variant(_AnyText(), "postgresql")
 
 
 class Moment(TypeDecorator[datetime]):
     """An aware datetime as `2026-01-05T08:00:00.000000+00:00`."""
 
-    impl = String(32)
+    impl = String(32).with_variant(Text(collation="C"), "postgresql")
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
@@ -98,21 +134,21 @@ written = Table(
     "frappe_daemon",
     METADATA,
     Column("schema_version", Integer, nullable=False),
-    Column("daemon_version", String(40), nullable=False),
+    Column("daemon_version", _text(40), nullable=False),
 )
 """One row: which schema this is, and which daemon brought it there. Its name tells our databases from others."""
 
 runs = Table(
     "runs",
     METADATA,
-    Column("id", String(64), primary_key=True),
-    Column("job", String(200), nullable=False),
-    Column("kind", String(200), nullable=False),
-    Column("reason", String(40), nullable=False),
+    Column("id", _text(64), primary_key=True),
+    Column("job", _text(200), nullable=False),
+    Column("kind", _text(200), nullable=False),
+    Column("reason", _text(40), nullable=False),
     Column("slot", Moment),
     Column("started", Moment, nullable=False),
     Column("ended", Moment),
-    Column("status", String(40), nullable=False),
+    Column("status", _text(40), nullable=False),
     Column("dry_run", Boolean, nullable=False),
     Column("report", Json, nullable=False),
     Index("runs_by_job", "job", "started"),
@@ -122,55 +158,70 @@ runs = Table(
 slots = Table(
     "slots",
     METADATA,
-    Column("job", String(200), primary_key=True),
+    Column("job", _text(200), primary_key=True),
     Column("slot", Moment, nullable=False),
-    Column("schedule_text", String(400), nullable=False),
+    Column("schedule_text", _text(400), nullable=False),
 )
 
 memory = Table(
     "memory",
     METADATA,
-    Column("job", String(200), primary_key=True),
-    Column("key", String(400), primary_key=True),
+    Column("job", _text(200), primary_key=True),
+    Column("key", _text(400), primary_key=True),
     Column("value", Json, nullable=False),
 )
 
 sites = Table(
     "sites",
     METADATA,
-    Column("url", String(400), primary_key=True),
+    Column("url", _text(400), primary_key=True),
     Column("facts", Json, nullable=False),
 )
 
 links = Table(
     "links",
     METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("sync", String(200), nullable=False),
-    Column("name", String(400)),
-    Column("creation", String(32), nullable=False),
-    Column("remote", String(400)),
-    Column("status", String(20), nullable=False),
+    Column("id", Integer().with_variant(BigInteger(), "postgresql"), primary_key=True),
+    Column("sync", _text(200), nullable=False),
+    Column("name", _text(400)),
+    Column("creation", _text(32), nullable=False),
+    Column("remote", _text(400)),
+    Column("status", _text(20), nullable=False),
     Column("todo", Integer, nullable=False),
     Column("base", Json(none_as_null=True)),
-    Column("stamp", String(32), nullable=False),
-    Column("remote_stamp", String(40), nullable=False),
-    Column("etag", String(400), nullable=False),
-    Column("record", Text),
-    Column("key", String(64), nullable=False),
+    Column("stamp", _text(32), nullable=False),
+    Column("remote_stamp", _text(40), nullable=False),
+    Column("etag", _text(400), nullable=False),
+    Column("record", _text()),
+    Column("key", _text(64), nullable=False),
     Column("asked", Moment),
     Column("tries", Integer, nullable=False),
     Column("due", Moment),
-    Column("why", Text, nullable=False),
-    Column("run", String(64), nullable=False),
+    Column("why", _text(), nullable=False),
+    Column("run", _text(64), nullable=False),
     Column("detail", Json, nullable=False),
-    Column("seen_site", String(64), nullable=False),
-    Column("seen_remote", String(64), nullable=False),
+    Column("seen_site", _text(64), nullable=False),
+    Column("seen_remote", _text(64), nullable=False),
     Index("links_by_name", "sync", "name", unique=True),
     Index("links_by_remote", "sync", "remote", unique=True),
     Index("links_by_status", "sync", "status", "todo"),
 )
 """Pairs of a sync: daemon.core.links.Link."""
+
+leases = Table(
+    "leases",
+    METADATA,
+    Column("name", _text(400), primary_key=True),
+    Column("host", _text(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started", DateTime(timezone=True), nullable=False),
+    Column("token", BigInteger, Sequence("lease_tokens", metadata=METADATA), nullable=False),
+    Column("since", DateTime(timezone=True), nullable=False),
+    Column("expires", DateTime(timezone=True), nullable=False),
+)
+"""Who is the only one to do what has this name, until when by the clock of the database. `token` grows with every lease
+that is given; `started` tells processes of one number apart. Used on PostgreSQL alone: beside an SQLite file lie locks.
+"""
 
 
 def bring_up(connection: Connection, *, where: str, version: int = VERSION, steps: Mapping[int, Step] = STEPS) -> None:
@@ -192,7 +243,7 @@ def bring_up(connection: Connection, *, where: str, version: int = VERSION, step
         connection.execute(update(written).values(schema_version=version, daemon_version=__version__))
 
 
-_NEWER_ACTION = "Install that version of frappe-daemon or a later one, or name another file in [state] path."
+_NEWER_ACTION = "Install that version of frappe-daemon or a later one, or name another state in [state]."
 
 
 def _version_of(connection: Connection, where: str) -> int | None:
@@ -205,7 +256,7 @@ def _version_of(connection: Connection, where: str) -> int | None:
         others = ", ".join(sorted(tables)[:3])
         raise StateError(
             f"{where} is a database of another program (it has the tables {others})",
-            action="Name a file of the daemon's own in [state] path; it is made if it is not there.",
+            action="Name a file, or a database, of the daemon's own in [state]; a file is made if it is not there.",
         )
     return int(found)
 

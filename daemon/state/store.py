@@ -1,82 +1,52 @@
-"""The state database. Reads and writes one SQLite file and the lock files beside it; looks at no clock.
+"""The state: what every part of the daemon remembers, in a database of SQLite or PostgreSQL. Looks at no clock.
 
 Every method is one transaction and may be called from any thread. What goes wrong with the database is a StateError.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    Select,
-    and_,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Select, Table, and_, delete, func, insert, or_, select, update
 
-from daemon.errors import AlreadyRunning, StateError
-from daemon.state import schema
-from daemon.state.claims import Claims, Held, give_to_owner
-from daemon.state.faults import told
-from daemon.state.records import FINISHED, INTERRUPTED, RUNNING, Run, SlotMark
+from daemon.errors import AlreadyRunning, StateError, StateInUse
+from daemon.state.database import Database, Held, Hold
+from daemon.state.faults import Collided
+from daemon.state.records import FINISHED, INTERRUPTED, RUNNING, Holder, Run, Server, SlotMark
 from daemon.state.schema import memory, runs, sites, slots
 
-BUSY_TIMEOUT = 30.0
-"""Seconds to wait while another process writes."""
+Answer = TypeVar("Answer")
+
+COLLISIONS = 5
+"""So often in a row a write may be undone since others wrote at the same time."""
 
 
 class State:
     """What the daemon remembers. Made by `State.open`; closed by `close` or at the end of a `with` block."""
 
-    def __init__(self, engine: Engine, path: Path) -> None:
-        self._engine = engine
-        self._path = path
-        self._claims = _claims(path)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """The state in the file `path`, made where it is not there, and led to the present schema.
+    def open(cls, place: Path | Server) -> Self:
+        """The state in an SQLite file, made where it is not there, or in a database of PostgreSQL; led to the present
+        schema. Raises StateError, and ConfigError where what PostgreSQL needs is not installed."""
+        if isinstance(place, Server):
+            from daemon.state.postgresql import PostgreSQL
 
-        Missing directories are made for the owner alone, and so is the file. Raises StateError.
-        """
-        path = path.absolute()
-        with told(path):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = not path.exists()
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            if fresh:
-                give_to_owner(path)
-            engine = _sqlite(path)
-        with told(path), _claims(path).opening():
-            try:
-                with _writing(engine) as connection:
-                    schema.bring_up(connection, where=f"the state database {path}")
-                # Only now, so that a database that is not ours stays as it is. A file remains in WAL mode once set.
-                with engine.connect().execution_options(begin="") as connection:
-                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            except BaseException:
-                engine.dispose()
-                raise
-        return cls(engine, path)
+            return cls(PostgreSQL(place))
+        from daemon.state.sqlite import SQLite
+
+        return cls(SQLite(place))
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -88,50 +58,77 @@ class State:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that reads. Raises StateError."""
-        with told(self._path), self._engine.connect() as connection:
+        """For one query. Raises StateError."""
+        with self._database.told(), self._database.reading() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that may write, on the disk at its end. Raises StateError."""
-        with told(self._path), _writing(self._engine) as connection:
+        with self._database.told(), self._database.writing() as connection:
+            self._fence(connection)
             yield connection
+
+    def write(self, work: Callable[[Connection], Answer]) -> Answer:
+        """`work` in a transaction, on the disk when this returns; anew where the database undid it, since others wrote
+        at the same time. Raises StateError."""
+        for _ in range(COLLISIONS):
+            try:
+                with self.writing() as connection:
+                    return work(connection)
+            except Collided as error:
+                collided = error
+        raise collided
+
+    def _fence(self, connection: Connection) -> None:
+        """Whoever claimed nothing may write."""
 
     # --- claims ------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def claim(self, job: str) -> Iterator[Callable[[], None]]:
-        """Be the only one to run `job`, over all threads and processes that use this state, within the block.
+    def claim(self, name: str) -> Iterator[Claimed]:
+        """Be the only one to do what has this name, such as to run the job, over all threads, processes and machines
+        that use this state, within the block. Raises AlreadyRunning where somebody else does.
 
-        Yields a function that raises StateError where the claim was lost, since somebody removed its file. Raises
-        AlreadyRunning where somebody else runs the job. Ends with the process, however that ends.
+        Yields the state for whatever shall be written by the holder alone. On SQLite a claim ends with the process,
+        however that ends; on PostgreSQL a minute later.
         """
         with ExitStack() as held:
             try:
-                with told(self._path):
-                    verify = held.enter_context(self._claims.hold(job))
+                with self._database.told():
+                    hold = held.enter_context(self._database.hold(name))
             except Held as other:
-                raise AlreadyRunning(self._who_runs(job, other.pid)) from None
+                raise AlreadyRunning(f"{name} is running {other.holder}") from None
+            yield held.enter_context(self._with(hold))
 
-            def still_held() -> None:
-                with told(self._path):
-                    verify()
+    @contextmanager
+    def _with(self, hold: Hold) -> Iterator[Claimed]:
+        yield Claimed(self._database, hold)
 
-            yield still_held
+    def holders(self) -> dict[str, Holder]:
+        """Who holds which claim now."""
+        with self._database.told():
+            return {holder.name: holder for holder in self._database.holders()}
 
-    def _who_runs(self, job: str, pid: int) -> str:
-        running = [run for run in self.runs(job, limit=5) if run.status == RUNNING]
-        since = f" since {running[0].started:%Y-%m-%d %H:%M:%S} UTC" if running else ""
-        return f"{job} is running{since}{f' in process {pid}' if pid else ''}"
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Be a service on this state within the block. Raises StateInUse where another is that wants no company."""
+        with ExitStack() as held:
+            try:
+                with self._database.told():
+                    held.enter_context(self._database.serving())
+            except Held as other:
+                what = f"another frappe-daemon service works with {self._database.where}, {other.holder}"
+                raise StateInUse(what) from None
+            yield
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
     def begin_run(self, run: Run) -> None:
         """Write `run` down as running; to be done before any of its work."""
         values = {column.name: getattr(run, column.name) for column in runs.columns}
-        with self.writing() as connection:
-            connection.execute(insert(runs).values(values | {"status": RUNNING, "ended": None}))
+        begun = insert(runs).values(values | {"status": RUNNING, "ended": None})
+        self.write(lambda connection: connection.execute(begun))
 
     def end_run(
         self, run_id: str, status: str, ended: datetime, report: dict[str, Any], settles: SlotMark | None = None
@@ -142,18 +139,20 @@ class State:
         """
         if status not in FINISHED:
             raise ValueError(f"a run ends as one of {FINISHED}, not as {status!r}")
-        with self.writing() as connection:
-            change = update(runs).where(runs.c.id == run_id).values(status=status, ended=ended, report=report)
+        change = update(runs).where(runs.c.id == run_id).values(status=status, ended=ended, report=report)
+
+        def end(connection: Connection) -> None:
             if not connection.execute(change).rowcount:
-                what = f"the state database {self._path} does not know run {run_id}: it was replaced while that went on"
+                what = f"{self._database.where} does not know run {run_id}: it was replaced while that went on"
                 raise StateError(what)
             if settles:
-                _settle(connection, settles, same_schedule=True)
+                self._settle(connection, settles, same_schedule=True)
+
+        self.write(end)
 
     def forget_run(self, run_id: str) -> None:
         """Forget one run."""
-        with self.writing() as connection:
-            connection.execute(delete(runs).where(runs.c.id == run_id))
+        self.write(lambda connection: connection.execute(delete(runs).where(runs.c.id == run_id)))
 
     def runs(self, job: str | None = None, limit: int = 50) -> list[Run]:
         """The latest runs, dry ones too, the newest first."""
@@ -185,20 +184,9 @@ class State:
         dead: list[Run] = []
         for job in sorted({run.job for run in self._found(_unfinished())}):
             if alive is None or not alive(job):
-                dead += self._interrupt(job, now)
+                with suppress(AlreadyRunning), self.claim(job) as claimed:
+                    dead += claimed.interrupt(job, now)
         return dead
-
-    def _interrupt(self, job: str, now: datetime) -> list[Run]:
-        """With the claim in our hands nobody runs `job`, and none can begin."""
-        try:
-            with self.claim(job):
-                dead = self._found(_unfinished().where(runs.c.job == job))
-                with self.writing() as connection:
-                    change = update(runs).where(runs.c.id.in_([run.id for run in dead]))
-                    connection.execute(change.values(status=INTERRUPTED, ended=now))
-                return [replace(run, status=INTERRUPTED, ended=now) for run in dead]
-        except AlreadyRunning:
-            return []
 
     def prune_runs(self, before: datetime, keep_per_job: int) -> int:
         """Forget runs that started before `before`, and return how many.
@@ -207,9 +195,8 @@ class State:
         """
         ranked = _ranked().subquery()
         kept = select(ranked.c.id).where(ranked.c.place <= keep_per_job)
-        with self.writing() as connection:
-            old = and_(runs.c.started < before, runs.c.status != RUNNING, runs.c.id.not_in(kept))
-            return connection.execute(delete(runs).where(old)).rowcount
+        old = and_(runs.c.started < before, runs.c.status != RUNNING, runs.c.id.not_in(kept))
+        return self.write(lambda connection: connection.execute(delete(runs).where(old)).rowcount)
 
     def _found(self, query: Select[Any]) -> list[Run]:
         with self.reading() as connection:
@@ -230,9 +217,12 @@ class State:
 
     def settle_slots(self, marks: Sequence[SlotMark]) -> None:
         """`settle_slot` for several, in one transaction."""
-        with self.writing() as connection:
+
+        def settle(connection: Connection) -> None:
             for mark in marks:
-                _settle(connection, mark)
+                self._settle(connection, mark)
+
+        self.write(settle)
 
     def settle_slot(self, job: str, slot: datetime, schedule_text: str) -> None:
         """Write down that the slots of `job` up to `slot` have been dealt with. Under one schedule it never moves back.
@@ -240,13 +230,19 @@ class State:
         Under another text it starts anew, wherever the old one was: give the present moment then, so that an edit does
         not miss years of slots.
         """
-        with self.writing() as connection:
-            _settle(connection, SlotMark(job, slot, schedule_text))
+        mark = SlotMark(job, slot, schedule_text)
+        self.write(lambda connection: self._settle(connection, mark))
 
     def reset_slot(self, job: str) -> None:
         """Forget how far the schedule of `job` has been dealt with."""
-        with self.writing() as connection:
-            connection.execute(delete(slots).where(slots.c.job == job))
+        self.write(lambda connection: connection.execute(delete(slots).where(slots.c.job == job)))
+
+    def _settle(self, connection: Connection, mark: SlotMark, *, same_schedule: bool = False) -> None:
+        """`same_schedule`: leave the mark of another schedule alone. A run may end after its schedule was edited."""
+        earlier, other = slots.c.slot < mark.slot, slots.c.schedule_text != mark.schedule_text
+        ahead = and_(earlier, ~other) if same_schedule else or_(earlier, other)
+        values = {"job": mark.job, "slot": mark.slot, "schedule_text": mark.schedule_text}
+        self._put(connection, slots, [values], where=ahead)
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
@@ -258,14 +254,12 @@ class State:
 
     def remember(self, job: str, key: str, value: Any) -> None:
         """Keep a JSON value for `job` under `key`, in place of what was there."""
-        with self.writing() as connection:
-            change = update(memory).where(memory.c.job == job, memory.c.key == key)
-            if not connection.execute(change.values(value=value)).rowcount:
-                connection.execute(insert(memory).values(job=job, key=key, value=value))
+        values = {"job": job, "key": key, "value": value}
+        self.write(lambda connection: self._put(connection, memory, [values]))
 
     def forget(self, job: str, key: str) -> None:
-        with self.writing() as connection:
-            connection.execute(delete(memory).where(memory.c.job == job, memory.c.key == key))
+        gone = delete(memory).where(memory.c.job == job, memory.c.key == key)
+        self.write(lambda connection: connection.execute(gone))
 
     def recall_all(self, job: str, prefix: str = "") -> dict[str, Any]:
         """All that `job` remembered under keys that begin with `prefix`, in the order of the keys."""
@@ -291,16 +285,22 @@ class State:
     def forget_between(self, job: str, first: str, beyond: str) -> int:
         """Forget all that `job` remembered under keys from `first` to before `beyond`; how many it was."""
         keys = and_(memory.c.job == job, memory.c.key >= first, memory.c.key < beyond)
-        with self.writing() as connection:
-            return connection.execute(delete(memory).where(keys)).rowcount
+        return self.write(lambda connection: connection.execute(delete(memory).where(keys)).rowcount)
 
     def remember_all(self, job: str, changes: Mapping[str, Any]) -> None:
         """Keep these values under their keys, and forget those that are None: all of it or, after a crash, nothing."""
-        kept = [{"job": job, "key": key, "value": value} for key, value in changes.items() if value is not None]
-        with self.writing() as connection:
-            connection.execute(delete(memory).where(memory.c.job == job, memory.c.key.in_(list(changes))))
+        # In one order, so that no two wait for each other.
+        changed = sorted(changes.items())
+        kept = [{"job": job, "key": key, "value": value} for key, value in changed if value is not None]
+        gone = [key for key, value in changed if value is None]
+
+        def change(connection: Connection) -> None:
+            if gone:
+                connection.execute(delete(memory).where(memory.c.job == job, memory.c.key.in_(gone)))
             if kept:
-                connection.execute(insert(memory), kept)
+                self._put(connection, memory, kept)
+
+        self.write(change)
 
     # --- sites -------------------------------------------------------------------------------------------------------
 
@@ -311,20 +311,53 @@ class State:
         return facts
 
     def remember_site(self, url: str, facts: dict[str, Any]) -> None:
-        with self.writing() as connection:
-            if not connection.execute(update(sites).where(sites.c.url == url).values(facts=facts)).rowcount:
-                connection.execute(insert(sites).values(url=url, facts=facts))
+        self.write(lambda connection: self._put(connection, sites, [{"url": url, "facts": facts}]))
+
+    def _put(self, connection: Connection, table: Table, rows: list[dict[str, Any]], where: Any = None) -> None:
+        """Insert `rows`, each in the place of the one of its primary key, if any; of that only `where` it says so."""
+        wanted = self._database.insert(table)
+        others = {c.name: wanted.excluded[c.name] for c in table.c if not c.primary_key}
+        keys = list(table.primary_key.columns)
+        connection.execute(wanted.on_conflict_do_update(index_elements=keys, set_=others, where=where), rows)
 
 
-def _settle(connection: Connection, mark: SlotMark, *, same_schedule: bool = False) -> None:
-    """`same_schedule`: leave the mark of another schedule alone. A run may end after its schedule was edited."""
-    change = update(slots).where(slots.c.job == mark.job).values(slot=mark.slot, schedule_text=mark.schedule_text)
-    other = slots.c.schedule_text != mark.schedule_text
-    ahead = and_(slots.c.slot < mark.slot, ~other) if same_schedule else or_(slots.c.slot < mark.slot, other)
-    if connection.scalar(select(slots.c.job).where(slots.c.job == mark.job)):
-        connection.execute(change.where(ahead))
-    else:
-        connection.execute(insert(slots).values(job=mark.job, slot=mark.slot, schedule_text=mark.schedule_text))
+class Claimed(State):
+    """The state as the holder of a claim sees it: once the claim was lost it writes nothing more.
+
+    A claim that is made through it counts with the first as long as it is held: losing either ends the writing.
+    """
+
+    def __init__(self, database: Database, hold: Hold) -> None:
+        super().__init__(database)
+        self._holds = [hold]
+
+    def verify(self) -> None:
+        """Raises StateError where somebody else may hold the claim now, so that nothing new should be begun."""
+        with self._database.told():
+            for hold in tuple(self._holds):
+                hold.verify()
+
+    def interrupt(self, job: str, now: datetime) -> list[Run]:
+        """Call the runs of `job` interrupted that are written down as running, and return them: with the claim in our
+        hands nobody runs it, and none can begin."""
+        dead = self._found(_unfinished().where(runs.c.job == job))
+        if dead:
+            change = update(runs).where(runs.c.id.in_([run.id for run in dead]))
+            change = change.values(status=INTERRUPTED, ended=now)
+            self.write(lambda connection: connection.execute(change))
+        return [replace(run, status=INTERRUPTED, ended=now) for run in dead]
+
+    def _fence(self, connection: Connection) -> None:
+        for hold in tuple(self._holds):
+            hold.fence(connection)
+
+    @contextmanager
+    def _with(self, hold: Hold) -> Iterator[Claimed]:
+        self._holds.append(hold)
+        try:
+            yield self
+        finally:
+            self._holds.remove(hold)
 
 
 def _unfinished() -> Select[Any]:
@@ -337,36 +370,3 @@ def _ranked() -> Select[Any]:
         partition_by=(runs.c.job, runs.c.dry_run), order_by=(runs.c.started.desc(), runs.c.id.desc())
     )
     return select(runs.c.id, newest.label("place"))
-
-
-def _claims(path: Path) -> Claims:
-    return Claims(path.with_name(path.name + ".locks"))
-
-
-def _sqlite(path: Path) -> Engine:
-    """An engine for the file. The pool has no upper bound: each thread of a job holds a connection only briefly."""
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_TIMEOUT}, max_overflow=-1
-    )
-    event.listen(engine, "connect", _on_connect)
-    event.listen(engine, "begin", _on_begin)
-    return engine
-
-
-def _on_connect(connection: Any, record: Any) -> None:  # noqa: ARG001
-    """Let us begin transactions ourselves (sqlite3 would do it late, and not for reads), and lose none that ended."""
-    connection.isolation_level = None
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _on_begin(connection: Connection) -> None:
-    begin = connection.get_execution_options().get("begin", "BEGIN")
-    if begin:
-        connection.exec_driver_sql(begin)
-
-
-@contextmanager
-def _writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that may write from its first statement: one that began by reading could not wait for another."""
-    with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection, connection.begin():
-        yield connection

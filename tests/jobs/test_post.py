@@ -37,7 +37,7 @@ class World:
             run = LiveRun(
                 id="run", job="job", section="job", direction="", wish={}, started=app.clock.now(), dry_run=False,
                 explain=False, site=site, clock=clock, state=app.state, pool=pool, at_once=4,
-                still_claimed=lambda: None, watch=print, remotes=None, held=None,
+                watch=print, remotes=None, held=None,
             )  # fmt: skip
             post = Post(run, "digest", SHELF, per_minute)
             found = {}

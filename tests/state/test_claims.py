@@ -8,29 +8,24 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from daemon.errors import AlreadyRunning, StateError
-from daemon.state import Run, State
+from daemon.state import Server, State
+from tests.state.conftest import PLACE, expire, words
 
 HOLDER = """
-import sys
-from pathlib import Path
-from daemon.state import State
-with State.open(Path(sys.argv[1])) as state, state.claim("a"):
+with State.open(place) as state, state.claim("a"):
     print("claimed", flush=True)
     sys.stdin.read()
 """
 
 CONTENDER = """
-import sys
-from pathlib import Path
 from daemon.errors import AlreadyRunning
-from daemon.state import State
-with State.open(Path(sys.argv[1])) as state:
+with State.open(place) as state:
     print("ready", flush=True)
     sys.stdin.readline()
     try:
@@ -43,15 +38,21 @@ with State.open(Path(sys.argv[1])) as state:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
+def locks(tmp_path: Path) -> Path:
+    return tmp_path / "state.db.locks"
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Iterator[State]:
+    """For what only its locks can, or can be disturbed by."""
     with State.open(tmp_path / "state.db") as opened:
         yield opened
 
 
 @contextmanager
-def process(program: str, path: Path) -> Iterator[subprocess.Popen[str]]:
+def process(program: str, place: Path | Server) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PLACE + program, *words(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as started:
         yield started
         started.kill()
@@ -68,40 +69,42 @@ def tell(other: subprocess.Popen[str]) -> None:
     other.stdin.flush()
 
 
-def test_a_claim_held_by_another_process_is_refused_and_says_who_and_since_when(state: State, tmp_path: Path) -> None:
-    """The sentence names the job, the process and, where a run was begun, its start."""
-    with process(HOLDER, tmp_path / "state.db") as holder:
+def test_a_claim_held_by_another_process_is_refused_and_says_who_and_since_when(
+    state: State, place: Path | Server
+) -> None:
+    """The sentence names the job, the process and its machine; `holders` tells the same."""
+    with process(HOLDER, place) as holder:
         assert says(holder) == "claimed"
         with pytest.raises(AlreadyRunning) as refusal, state.claim("a"):
             pytest.fail("two hold the claim")
-        assert str(refusal.value) == f"a is running in process {holder.pid}"
-        state.begin_run(Run("1", "a", "cleanup", "slot", None, datetime(2026, 1, 5, 12, tzinfo=UTC)))
-        with (
-            pytest.raises(AlreadyRunning, match="a is running since 2026-01-05 12:00:00 UTC in process"),
-            state.claim("a"),
-        ):
-            pytest.fail("two hold the claim")
+        (known,) = state.holders().values()
+        assert (known.name, known.host, known.pid) == ("a", os.uname().nodename, holder.pid)
+        assert abs(known.since - datetime.now(UTC)) < timedelta(minutes=1)
+        since = f"{known.since:%Y-%m-%d %H:%M:%S} UTC"
+        assert str(refusal.value) == f"a is running since {since} in process {holder.pid} on {known.host}"
         with state.claim("b"):
-            pass  # another job is free
+            assert sorted(state.holders()) == ["a", "b"]  # another job is free
 
 
-def test_the_claim_of_a_killed_process_is_free_at_once(state: State, tmp_path: Path) -> None:
+def test_the_claim_of_a_killed_process_is_free_at_once(on_sqlite: State, tmp_path: Path) -> None:
     """kill -9 leaves the file but no lock, so nothing has to be cleaned up by hand."""
     with process(HOLDER, tmp_path / "state.db") as holder:
         assert says(holder) == "claimed"
         holder.kill()
         holder.wait()
-        with state.claim("a"):
+        assert on_sqlite.holders() == {}
+        with on_sqlite.claim("a"):
             pass
 
 
-def test_of_processes_that_claim_at_once_exactly_one_gets_it(tmp_path: Path) -> None:
+def test_of_processes_that_claim_at_once_exactly_one_gets_it(place: Path | Server) -> None:
     """Round after round, whoever it is."""
-    with State.open(tmp_path / "state.db"):
+    with State.open(place) as state:
         for _ in range(3):
+            expire(state)
             with (
-                process(CONTENDER, tmp_path / "state.db") as first,
-                process(CONTENDER, tmp_path / "state.db") as second,
+                process(CONTENDER, place) as first,
+                process(CONTENDER, place) as second,
             ):
                 assert [says(first), says(second)] == ["ready", "ready"]
                 tell(first)
@@ -135,16 +138,16 @@ def test_a_claim_ends_with_its_block_however_that_ends(state: State) -> None:
         pass
 
 
-def test_a_child_process_that_has_the_file_open_does_not_prolong_a_claim(state: State, tmp_path: Path) -> None:
+def test_a_child_process_that_has_the_file_open_does_not_prolong_a_claim(on_sqlite: State, locks: Path) -> None:
     """A mailer that a run leaves behind, and that inherited the lock file, must not keep the job from running again."""
-    with state.claim("a"):
-        os.set_inheritable(descriptor_of(tmp_path / "state.db.locks" / "a.lock"), True)
+    with on_sqlite.claim("a"):
+        os.set_inheritable(descriptor_of(locks / "a.lock"), True)
         child = subprocess.Popen(
             [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=False
         )
     with child:
         assert child.poll() is None
-        with state.claim("a"):
+        with on_sqlite.claim("a"):
             pass
         child.kill()
 
@@ -159,30 +162,30 @@ def descriptor_of(path: Path) -> int:
     raise FileNotFoundError(path)
 
 
-def test_what_an_earlier_holder_wrote_is_not_mixed_up_with_the_present_one(state: State, tmp_path: Path) -> None:
+def test_what_an_earlier_holder_wrote_is_not_mixed_up_with_the_present_one(on_sqlite: State, locks: Path) -> None:
     """A longer process number, left behind by a kill, is gone as a whole."""
-    with state.claim("a"):
+    with on_sqlite.claim("a"):
         pass
-    (tmp_path / "state.db.locks" / "a.lock").write_text("9" * 15)
+    (locks / "a.lock").write_text("9" * 15)
     with (
-        state.claim("a"),
-        pytest.raises(AlreadyRunning, match=rf"a is running in process {os.getpid()}$"),
-        state.claim("a"),
+        on_sqlite.claim("a"),
+        pytest.raises(AlreadyRunning, match=rf"a is running since .* in process {os.getpid()} on "),
+        on_sqlite.claim("a"),
     ):
         pytest.fail("two hold the claim")
 
 
 @pytest.mark.parametrize("job", ["a/b", "..", "ü ñ", "a\nb", "A:b*?"])
-def test_any_name_of_a_job_can_be_claimed_and_names_no_other_file(state: State, tmp_path: Path, job: str) -> None:
+def test_any_name_of_a_job_can_be_claimed_and_names_no_other_file(state: State, locks: Path, job: str) -> None:
     """The lock file stays in its directory, whatever a TOML key may hold."""
     with state.claim(job), pytest.raises(AlreadyRunning), state.claim(job):
         pytest.fail("two hold the claim")
-    assert len(list((tmp_path / "state.db.locks").iterdir())) == 1
+    assert not locks.exists() or len(list(locks.iterdir())) == 1
 
 
-def test_a_directory_for_locks_that_cannot_be_made_is_a_state_error(state: State, tmp_path: Path) -> None:
+def test_a_directory_for_locks_that_cannot_be_made_is_a_state_error(on_sqlite: State, locks: Path) -> None:
     """No traceback of the operating system: a sentence with the path."""
-    (tmp_path / "state.db.locks").rmdir()
-    (tmp_path / "state.db.locks").write_text("in the way")
-    with pytest.raises(StateError, match=r"state\.db cannot be used: .*locks"), state.claim("a"):
+    locks.rmdir()
+    locks.write_text("in the way")
+    with pytest.raises(StateError, match=r"state\.db cannot be used: .*locks"), on_sqlite.claim("a"):
         pytest.fail("claimed without a lock")

@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from daemon.errors import StateError
-from daemon.state import Run, State, schema, store
+from daemon.state import Run, State, schema, sqlite
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -70,7 +70,7 @@ def test_the_database_is_in_wal_mode_and_syncs_fully(path: Path) -> None:
     with State.open(path) as state, state.reading() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
-        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == store.BUSY_TIMEOUT * 1000
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == sqlite.BUSY_TIMEOUT * 1000
 
 
 def test_processes_that_make_one_state_at_once_all_open_it(path: Path) -> None:
@@ -91,11 +91,12 @@ def test_every_older_version_has_a_step_to_the_next() -> None:
     assert set(schema.STEPS) == set(range(1, schema.VERSION))
 
 
-def test_the_tables_of_version_2_are_what_they_were() -> None:
+def test_the_tables_of_version_3_are_what_they_were() -> None:
     """A change of the tables without a new version would meet databases that lack it: this fixture fails first."""
-    assert schema.VERSION == 2, "add a fixture for the new version"
+    assert schema.VERSION == 3, "add a fixture for the new version"
     assert {table.name: [column.name for column in table.columns] for table in schema.METADATA.sorted_tables} == {
         "frappe_daemon": ["schema_version", "daemon_version"],
+        "leases": ["name", "host", "pid", "started", "token", "since", "expires"],
         "links": [
             "id",
             "sync",
@@ -347,7 +348,7 @@ def test_a_database_that_another_process_keeps_locked_is_a_state_error(
 ) -> None:
     """After the time-out, with the command that finds the culprit."""
     State.open(path).close()
-    monkeypatch.setattr(store, "BUSY_TIMEOUT", 0)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0)
     with State.open(path) as state, raw(path) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StateError, match="locked by another process") as refusal:

@@ -19,21 +19,11 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from daemon.errors import StateError
-from daemon.state import Run, State
+from daemon.state import Run, Server, State
+from tests.state.conftest import PLACE, expire, words
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state.db"
-
-
-@pytest.fixture
-def state(path: Path) -> Iterator[State]:
-    with State.open(path) as opened:
-        yield opened
 
 
 def run_of(job: str, number: int = 0, **facts: Any) -> Run:
@@ -74,12 +64,12 @@ def test_moments_come_back_aware_and_in_utc_whatever_zone_they_were_given_in(sta
     assert run.started.utcoffset() == timedelta(0)
 
 
-def test_runs_survive_closing_and_opening(path: Path) -> None:
+def test_runs_survive_closing_and_opening(place: Path | Server) -> None:
     """What was written before the close is there after the next open."""
-    with State.open(path) as state:
+    with State.open(place) as state:
         keep(state, run_of("a"))
         before = state.runs()
-    with State.open(path) as state:
+    with State.open(place) as state:
         assert state.runs() == before
 
 
@@ -110,9 +100,9 @@ def test_the_last_runs_of_all_jobs_cost_one_query(state: State) -> None:
     for number in range(30):
         keep(state, run_of(f"job{number % 10}", number))
     statements: list[str] = []
-    event.listen(state._engine, "before_cursor_execute", lambda *facts: statements.append(facts[2]))
+    event.listen(state._database.engine, "before_cursor_execute", lambda *facts: statements.append(facts[2]))
     assert len(state.last_runs()) == 10
-    assert [text.split()[0] for text in statements] == ["BEGIN", "SELECT"]
+    assert [text.split()[0] for text in statements if not text.startswith("BEGIN")] == ["SELECT"]
 
 
 @pytest.mark.parametrize("status", ["running", "ok", ""])
@@ -162,11 +152,9 @@ def test_pruning_keeps_what_is_young_running_or_among_the_newest_of_its_job(stat
 # --- what a kill leaves ----------------------------------------------------------------------------------------------
 
 WORKER = """
-import sys
 from datetime import datetime, UTC
-from pathlib import Path
-from daemon.state import Run, State
-state = State.open(Path(sys.argv[1]))
+from daemon.state import Run
+state = State.open(place)
 with state.claim("a"):
     state.begin_run(Run("killed", "a", "cleanup", "slot", None, datetime(2026, 1, 5, 12, tzinfo=UTC)))
     state.remember("a", "cursor", [1, 2])
@@ -176,10 +164,10 @@ with state.claim("a"):
 
 
 @pytest.fixture
-def worker(path: Path) -> Iterator[subprocess.Popen[str]]:
+def worker(place: Path | Server) -> Iterator[subprocess.Popen[str]]:
     """Another process that claimed job a, began a run and is at work until it is killed or its input ends."""
     with subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PLACE + WORKER, *words(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "working\n"
@@ -187,11 +175,12 @@ def worker(path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_killed_run_is_found_and_called_interrupted(path: Path, worker: subprocess.Popen[str]) -> None:
+def test_a_killed_run_is_found_and_called_interrupted(place: Path | Server, worker: subprocess.Popen[str]) -> None:
     """kill -9 between begin and end: all that was written is there, and the next start closes the run."""
     worker.kill()
     worker.wait()
-    with State.open(path) as state:
+    with State.open(place) as state:
+        expire(state)
         assert state.runs()[0].status == "running"
         (dead,) = state.interrupt_unfinished(NOON + HOUR)
         assert (dead.id, dead.status, dead.ended) == ("killed", "interrupted", NOON + HOUR)
@@ -200,9 +189,9 @@ def test_a_killed_run_is_found_and_called_interrupted(path: Path, worker: subpro
         assert state.interrupt_unfinished(NOON + 2 * HOUR) == []
 
 
-def test_a_run_that_another_process_is_at_is_left_alone(path: Path, worker: subprocess.Popen[str]) -> None:
+def test_a_run_that_another_process_is_at_is_left_alone(place: Path | Server, worker: subprocess.Popen[str]) -> None:
     """A second daemon, or a command by hand, does not declare the living dead; nor what `alive` vouches for."""
-    with State.open(path) as state:
+    with State.open(place) as state:
         state.begin_run(run_of("b"))
         assert state.interrupt_unfinished(NOON, alive=lambda job: job == "b") == []
         assert [run.id for run in state.interrupt_unfinished(NOON)] == ["b-000"]
@@ -212,12 +201,12 @@ def test_a_run_that_another_process_is_at_is_left_alone(path: Path, worker: subp
 # --- slots -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_settled_slot_is_remembered_over_a_restart(path: Path) -> None:
+def test_a_settled_slot_is_remembered_over_a_restart(place: Path | Server) -> None:
     """Else every restart would run the last slot again."""
-    with State.open(path) as state:
+    with State.open(place) as state:
         assert state.slot("a") is None
         state.settle_slot("a", NOON, "daily")
-    with State.open(path) as state:
+    with State.open(place) as state:
         mark = state.slot("a")
         assert mark is not None
         assert (mark.job, mark.slot, mark.schedule_text) == ("a", NOON, "daily")
@@ -327,9 +316,9 @@ def test_naming_a_run_does_not_import_sqlalchemy() -> None:
     assert done.stdout.split() == ["False", "True", "False"]
 
 
-def test_a_ledger_is_asked_for_keys_and_forgets_a_range(tmp_path):
+def test_a_ledger_is_asked_for_keys_and_forgets_a_range(place):
     """Those very keys, of one owner; a range of keys goes at once, and its ends are what they say."""
-    with State.open(tmp_path / "state.db") as state:
+    with State.open(place) as state:
         state.remember_all("ledger", {f"job|2026-0{month}|a": month for month in range(1, 7)})
         state.remember_all("other", {"job|2026-01|a": 0})
         assert state.recall_some("ledger", ["job|2026-02|a", "job|2026-06|a", "none"]) == {
@@ -341,9 +330,9 @@ def test_a_ledger_is_asked_for_keys_and_forgets_a_range(tmp_path):
         assert state.recall_all("other") == {"job|2026-01|a": 0}
 
 
-def test_memory_is_read_a_page_at_a_time(tmp_path):
+def test_memory_is_read_a_page_at_a_time(place):
     """In the order of the keys, of one owner and prefix, behind the last one read."""
-    with State.open(tmp_path / "state.db") as state:
+    with State.open(place) as state:
         state.remember_all("job", {f"a|{n}": n for n in range(5)} | {"b|0": 9})
         state.remember("other", "a|1", 8)
         assert state.recall_page("job", "a|", "", 2) == {"a|0": 0, "a|1": 1}
