@@ -94,6 +94,6 @@ def test_a_list_of_documents(client, payments):
     """In order, with its links, and how many there are in all."""
     asked = {"label": "x", "doctype": payments, "fields": ["name", "amount", "creation"]}
     (found,) = reader(client).all([], [], [ListSettings(**asked, limit=2, order_by="amount desc")], "last week").lists
-    assert [cells[1] for _, cells in found.rows] == [Decimal("100000.33"), Decimal("19.95")]
+    assert [cells[1] for _, cells, _ in found.rows] == [Decimal("100000.33"), Decimal("19.95")]
     assert (found.total, [kind for _, kind in found.columns]) == (5, ["text", "money", "datetime"])
     assert found.rows[0][0] == f"{client.url}{client.dialect.desk}/{payments}/{found.rows[0][1][0]}"
