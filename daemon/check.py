@@ -229,6 +229,10 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
         action = "Correct the name, or disable what needs it."
         if need.by_setup:
             action = "Run `frappe-daemon setup --apply` with the key of a System Manager."
+        if need.lacking:
+            return [
+                Finding(WARNING, need.doctype, f"{what}: {need.lacking}", "operator", f"{action[:-1]}, or leave it so.")
+            ]
         return [Finding(PROBLEM, need.doctype, what, "operator", action)]
     except SiteError as error:
         return [Finding(PROBLEM, need.doctype, str(error), error.who, error.action)]

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 
@@ -36,7 +37,7 @@ from daemon.core.thresholds import said
 from daemon.errors import Invalid, NotFound, ServerBug, UsageError
 from daemon.jobs import _bell
 from daemon.jobs._expiry.find import Finder, NoticeAction, RuleSettings
-from daemon.jobs._expiry.ledger import PROVISION, Ledger, Notice, Subject
+from daemon.jobs._expiry.ledger import LOG, PROVISION, Ledger, Notice, Subject
 from daemon.jobs._expiry.tell import LeftPart, Office, TellPart
 from daemon.jobs._people import FIELDS as USER_FIELDS
 from daemon.jobs._people import People
@@ -45,8 +46,6 @@ PAGE = 200
 """Documents read and decided together."""
 REASONS = 20
 """Sentences in a report about people in whose place others were told."""
-KEPT_LEDGER = timedelta(days=400)
-"""How long the ledger knows what was told of a date after no rule looks at it any more."""
 
 
 class Settings(JobSettings):
@@ -80,6 +79,8 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: 
         yield Need(rule.doctype, (rule.date_field, *rule.people_fields, *filtered), (rule.date_field,))
     yield Need("User", USER_FIELDS)
     yield Need("Communication", mail=True)
+    lacking = "who loses the daemon's state tells everybody again"
+    yield Need(LOG, (), (), ("read", "create"), by_setup=True, lacking=lacking)
     if "desk" in settings.ways:
         lacking = "people are told by mail alone"
         yield Need(_bell.NOTIFICATION, (), (), ("create",), by_setup=True, lacking=lacking)
@@ -109,12 +110,23 @@ def parts(run: Run, settings: Settings) -> Iterator[Part]:
         twins = sum(part.rule.doctype == rule.doctype for part in made)
         name = f"{rule.doctype} ({twins + 1})" if twins else rule.doctype
         made.append(RulePart(run, rule, office, people, name))
+        office.rules[name] = made[-1].tally
     yield from made
     telling = TellPart(office)
     yield telling
     if not run.dry_run and not telling.tally.error and not telling.tally.counts[Result.UNCERTAIN]:
-        for part in made:
-            part.conclude()
+        _conclude(
+            office, [part for part in made if all(one.through for one in made if one.rule.name == part.rule.name)]
+        )
+
+
+def _conclude(office: Office, parts: Sequence[RulePart]) -> None:
+    """All that was due is told: what is over now need not be looked at again, but for `look_back`. Rules about one date
+    share that memory, so one that failed holds it for all of them."""
+    for part in parts:
+        part.conclude()
+    for doctype, field in dict.fromkeys((part.rule.doctype, part.rule.date_field) for part in parts):
+        office.ledger.prune(doctype, field, office.today)
 
 
 def _today(run: Inquiry) -> date:
@@ -158,7 +170,7 @@ class RulePart(Part):
 
     def apply(self, actions: list[Action]) -> Iterable[Outcome]:
         decided = [one for one in actions if isinstance(one, NoticeAction)]
-        notices = [one.notice for one in decided if one.notice]
+        notices = [replace(one.notice, rule=self.tally.part) for one in decided if one.notice]
         self._office.ledger.learn(self._finder.news)
         self._finder.news = {}
         self._office.ledger.queue(notices)
@@ -180,12 +192,15 @@ class RulePart(Part):
         for why, number in self._finder.replaced.most_common(REASONS):
             self.tally.note(f"{number:,} {'time' if number == 1 else 'times'} told to the fallback: {why}")
 
+    @property
+    def through(self) -> bool:
+        """It has found all that is due."""
+        return self._complete and not self.tally.error
+
     def conclude(self) -> None:
-        """All that was due is told: what is over now need not be looked at again, but for `look_back`."""
-        if self._complete and not self.tally.error:
-            self._run.remember(self._finder.memory, str(self._office.today))
-            first, _ = self._finder.window()
-            self._office.ledger.prune(self.rule.doctype, self.rule.date_field, first - KEPT_LEDGER)
+        rule, today = self.rule, self._office.today
+        self._run.remember(self._finder.memory, str(today))
+        self._office.ledger.look_from((rule.doctype, rule.date_field, self.tally.part), self._finder.window()[0], today)
 
 
 def _undue(action: NoticeAction) -> Outcome:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from daemon import cli
+from daemon import cli, tables
 from daemon.jobs._expiry import tell
 from daemon.rendering.process import Renderer
 
@@ -395,7 +396,7 @@ def test_reads_do_not_grow_with_the_documents(world):
 
     for n in range(5):
         world.user(f"p{n}@example.com")
-    assert requests(1000) - requests(100) <= 18  # 5 pages and 5 hundreds of bells in the place of one of each
+    assert requests(1000) - requests(100) <= 23  # 5 pages and 10 hundreds of bells in the place of one of each
 
 
 def test_documents_over_long_ago_are_left_alone_and_those_of_a_down_time_are_not(world):
@@ -489,3 +490,16 @@ def test_explain_is_a_command(world, monkeypatch, capsys):
     assert command("job", "License", "L-1", "--json")[1].startswith("[")
     assert command("job", "Licence", "L-1")[0] == command("job", "License")[0] == 2
     assert world.mails() == [] and not any(method == "POST" for method, path, _ in world.sandbox.requests)
+
+
+def test_the_row_of_a_rule_counts_what_became_of_its_notices(world, capsys):
+    """Beside the documents that it kept; the run's counts hold each once."""
+    world.license("L-1", 5)
+    world.license("L-2", 5, assigned_to=BOB)
+    world.license("L-3", 90)
+    world.use(jobs(RULE, RULE.replace('"assigned_to"', '"deputy"').replace("[60, 30, 7]", "[5]")))
+    assert world.run()["counts"] == {"done": 4}
+    assert [world.part(name)["whole"] for name in ("License", "License (2)")] == [{"done": 2}, {"done": 2}]
+    tables.show(tables.console(), tables.of_report(world.report))
+    row = re.search(r"License +(\d+) +(\d+) +(\d+) +(\d+) ", capsys.readouterr().out)
+    assert row and row.groups() == ("3", "2", "2", "1")  # in all, found, done, kept
