@@ -33,21 +33,22 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from daemon.core.duration import format_duration
 from daemon.core.kind import DialectPort, Need, Part, Provision, Run, SitePort
-from daemon.core.letter import Letter, is_address, mark_of, subject_of
+from daemon.core.letter import Letter, mark_of, subject_of
 from daemon.core.periods import Period, Span
 from daemon.core.plan import Action, Outcome, Result
 from daemon.core.settings import Conditions, FilePath, JobSettings, PositiveDuration
 from daemon.errors import OutputError, SiteError, TemplateProblem, Transient
 from daemon.jobs._digest.figures import (
+    FigureReader,
     Figures,
     Label,
     ListSettings,
     MetricSettings,
-    Reader,
     TableSettings,
     said,
     shown,
 )
+from daemon.jobs._people import FIELDS, GUEST, People, Person
 from daemon.jobs._post import Fate, Post, kept, prune
 from daemon.rendering.process import Renderer
 
@@ -125,6 +126,10 @@ class Settings(JobSettings):
     def _says_something_to_somebody(self) -> Self:
         if not (self.metrics or self.tables or self.lists):
             raise ValueError("a digest needs [[metrics]], [[tables]] or [[lists]]")
+        if self.users == []:
+            raise ValueError('users = [] would be every user; write which, such as [["enabled", "=", 1]]')
+        if not all(name.strip() for name in self.to):
+            raise ValueError('to = ["", …]: an empty text is nobody')
         if self.users is None and not self.to:
             raise ValueError('a digest needs readers: users = [["enabled", "=", 1], …] or to = ["ann@example.com"]')
         return self
@@ -157,13 +162,13 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: 
             yield Need(table.child, tuple(fields), rights=(), rows=False)
     for listing in settings.lists:
         yield _need(listing, listing.period, listing.fields)
-    if settings.users is not None:
+    if settings.users is not None or settings.to:
         yield Need(
             "User",
-            (*_filtered(settings.users, "User"), "email", "full_name", "language", "enabled"),
+            (*_filtered(settings.users or (), "User"), *FIELDS),
             (),
-            ("read", "email"),
-            made=tuple(name for name in _filtered(settings.users, "User") if name.startswith("custom_")),
+            ("read", "email") if settings.users else ("read",),
+            made=tuple(name for name in _filtered(settings.users or (), "User") if name.startswith("custom_")),
         )
     yield Need("Communication", mail=True)
 
@@ -212,18 +217,16 @@ class TooLate(Part):
         yield from ()
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Who reads it."""
+Reader = tuple[str, Person | str]
+"""(name, who that is, or why nobody)."""
 
-    name: str
-    """Of the user, or the address of somebody who is none."""
-    email: str = ""
-    full_name: str = ""
-    language: str = ""
-    problem: str = ""
-    """Why there is no mail for them."""
-    is_user: bool = True
+
+def _reader(one: Person | str) -> Person | str:
+    return one if isinstance(one, str) or one.address else one.no_mail
+
+
+def _unreachable(action: Action, why: str) -> Outcome:
+    return Outcome(action, Result.FAILED, why, "Recipient", "site administrator")
 
 
 class DigestPart(Part):
@@ -237,8 +240,9 @@ class DigestPart(Part):
         test = f"test {run.id}|" if settings.wish.send_to else ""
         self._post = Post(run, OWNER, f"{run.job}|{self._period.key}|{test}", settings.per_minute)
         self._test = test
-        self._people: dict[str, Person] = {}
-        """Of the batch under way, by user."""
+        self._users = People(run.site)
+        self._people: dict[str, Person | str] = {}
+        """Of the batch under way, by name; a sentence where there is no mail for them."""
         self._under_way: dict[str, Action] = {}
         """Mark → action, of letters whose fate is not known yet."""
         self._figures = Figures()
@@ -265,16 +269,16 @@ class DigestPart(Part):
         for people in self._batches():
             if self._previewed:
                 return None
-            self._people = {person.name: person for person in people}
+            self._people = {name: _reader(one) for name, one in people}
             why = f"{said(settings.title, 'en')}, {self._period.first} to {self._period.last}"
-            yield [Action("send", "User", person.name, why) for person in people]
+            yield [Action("send", "User", name, why) for name, _ in people]
         self._people = {}
         yield []  # what is open yet is settled
         return None
 
     def _read(self) -> None:
         settings = self._settings
-        reader = Reader(self._run, self.tally, self._due, compare=settings.compare)
+        reader = FigureReader(self._run, self.tally, self._due, compare=settings.compare)
         self._figures = reader.all(settings.metrics, settings.tables, settings.lists, settings.period)
         self._currency = self._currency_of()
         for doctype, label, error in reader.failed:
@@ -304,8 +308,8 @@ class DigestPart(Part):
 
     # Who reads it
 
-    def _batches(self) -> Iterator[list[Person]]:
-        batch: list[Person] = []
+    def _batches(self) -> Iterator[list[Reader]]:
+        batch: list[Reader] = []
         for page in self._pages():
             batch += page
             while len(batch) >= BATCH:
@@ -314,30 +318,22 @@ class DigestPart(Part):
         if batch:
             yield batch
 
-    def _pages(self) -> Iterator[list[Person]]:
+    def _pages(self) -> Iterator[list[Reader]]:
         """Each as often as the configuration names them; the ledger makes it one mail."""
         settings = self._settings
         if settings.wish.send_to or settings.wish.only:
             yield self._named([settings.wish.send_to or settings.wish.only])
             return
-        fields = ["email", "full_name", "language", "enabled"]
         if settings.users is not None:
-            for page in self._site.paginate("User", fields, settings.users, page_length=PAGE):
-                yield [_person(row) for row in page]
+            where = [*settings.users, ["name", "!=", GUEST]]
+            for page in self._site.paginate("User", FIELDS, where, page_length=PAGE):
+                yield self._users.of_rows(page)
         for start in range(0, len(settings.to), PAGE):
             yield self._named(settings.to[start : start + PAGE])
 
-    def _named(self, names: Sequence[str]) -> list[Person]:
-        """Users by name, users by address, and addresses of others: two requests for all of them."""
-        fields = ["name", "email", "full_name", "language", "enabled"]
-        known: dict[str, dict[str, Any]] = {}
-        for key in ("email", "name"):
-            rows = self._site.get_list("User", fields, [[key, "in", list(names)]])
-            known |= {str(row[key]).casefold(): row for row in rows if row.get(key)}
-        return [
-            _person(known[name.casefold()]) if name.casefold() in known else _stranger(name)
-            for name in dict.fromkeys(names)
-        ]
+    def _named(self, names: Sequence[str]) -> list[Reader]:
+        self._users.learn(names)
+        return [(name, self._users.named(name)) for name in dict.fromkeys(names)]
 
     # Sending
 
@@ -346,16 +342,17 @@ class DigestPart(Part):
             yield from self._preview(actions)
             return
         letters: list[Letter] = []
-        known = self._post.known([self._mark(person) for person in self._people.values()])
+        known = self._known_letters()
         for action in actions:
             person = self._people[str(action.name)]
+            if isinstance(person, str):
+                yield _unreachable(action, person)
+                continue
             mark = self._mark(person)
-            if person.problem:
-                yield Outcome(action, Result.FAILED, person.problem, "Recipient", "site administrator")
-            elif mark in self._under_way:
-                yield Outcome(action, Result.KEPT, f"another reader has the address {person.email}, too")
+            if mark in self._under_way:
+                yield Outcome(action, Result.KEPT, f"another reader has the address {person.address}, too")
             elif known.get(mark, {}).get("state") in ("sent", "not queued"):
-                yield self._outcome(kept(Letter(person.email, "", "", mark), known[mark]), action)
+                yield self._outcome(kept(Letter(person.address, "", "", mark), known[mark]), action)
             else:
                 try:
                     letters.append(self._letter(person))
@@ -382,31 +379,34 @@ class DigestPart(Part):
         if self._settings.wish.preview:
             yield from self._preview(actions)
             return
-        known = self._post.known([self._mark(person) for person in self._people.values()])
+        known = self._known_letters()
         for action in actions:
             person = self._people[str(action.name)]
-            if person.problem:
-                yield Outcome(action, Result.FAILED, person.problem, "Recipient", "site administrator")
+            if isinstance(person, str):
+                yield _unreachable(action, person)
             elif known.get(self._mark(person), {}).get("state") in ("sent", "not queued"):
                 yield Outcome(action, Result.KEPT, "sent before")
             else:
                 yield Outcome(action, Result.PLANNED, action.why)
 
+    def _known_letters(self) -> dict[str, dict[str, Any]]:
+        return self._post.known([self._mark(one) for one in self._people.values() if isinstance(one, Person)])
+
     def _mark(self, person: Person) -> str:
-        return mark_of(self._site.url, self._run.job, self._period.key, self._test, person.email.casefold())
+        return mark_of(self._site.url, self._run.job, self._period.key, self._test, person.address.casefold())
 
     def _letter(self, person: Person) -> Letter:
         """Raises TemplateProblem."""
         made = self._renderer.render(self._settings.template, self._told(person))
         self._failures = None
-        reference = ("User", person.name) if person.is_user else None
-        return Letter(person.email, subject_of(made.subject), made.html, self._mark(person), reference)
+        reference = ("User", person.key) if person.user else None
+        return Letter(person.address, subject_of(made.subject), made.html, self._mark(person), reference)
 
     def _told(self, person: Person) -> dict[str, Any]:
         language = person.language or self._settings.language
         if language not in self._known:
             self._known[language] = self._common(language)
-        whose = {"name": person.name, "email": person.email, "full_name": person.full_name, "language": language}
+        whose = {"name": person.key, "email": person.address, "full_name": person.full_name, "language": language}
         return {**self._known[language], "recipient": whose}
 
     def _common(self, language: str) -> dict[str, Any]:
@@ -433,8 +433,8 @@ class DigestPart(Part):
         path = self._settings.wish.preview
         for action in actions:
             person = self._people[str(action.name)]
-            if person.problem:
-                yield Outcome(action, Result.FAILED, person.problem, "Recipient", "site administrator")
+            if isinstance(person, str):
+                yield _unreachable(action, person)
             elif path is None or self._previewed:
                 continue
             else:
@@ -444,7 +444,7 @@ class DigestPart(Part):
                 except OSError as error:
                     raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
                 self._previewed = True
-                self.tally.note(f"{path}: {made.subject!r}, as {person.email} would get it; nothing was sent")
+                self.tally.note(f"{path}: {made.subject!r}, as {person.address} would get it; nothing was sent")
                 yield Outcome(action, Result.PLANNED, "letter written to a file")
 
     def close(self) -> None:
@@ -452,22 +452,3 @@ class DigestPart(Part):
         if not self._run.dry_run:
             old = self._slot - 2 * self._settings.patience - KEPT_LEDGER
             prune(self._run, OWNER, self._run.job, old.date().isoformat())
-
-
-def _person(row: dict[str, Any]) -> Person:
-    name, email = str(row.get("name") or ""), str(row.get("email") or "").strip()
-    problem = ""
-    if not int(row.get("enabled") or 0):
-        problem = f"the user {name} is disabled"
-    elif not email:
-        problem = f"the user {name} has no e-mail address"
-    elif not is_address(email):
-        problem = f"the e-mail address of {name} is none: {email[:80]!r}"
-    return Person(name, email, str(row.get("full_name") or ""), str(row.get("language") or ""), problem)
-
-
-def _stranger(text: str) -> Person:
-    if is_address(text):
-        return Person(text, text, is_user=False)
-    problem = f"{text[:80]!r} is neither a user of the site nor an e-mail address"
-    return Person(text, problem=problem, is_user=False)

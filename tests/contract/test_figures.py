@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from daemon.core.plan import Tally
-from daemon.jobs._digest.figures import ListSettings, MetricSettings, Reader, TableSettings
+from daemon.jobs._digest.figures import FigureReader, ListSettings, MetricSettings, TableSettings
 from daemon.site.dialect import Dialect
 
 from .conftest import CLERK, MANAGER
@@ -31,9 +31,9 @@ def payments(site, mark):
     return mark
 
 
-def reader(client) -> Reader:
+def reader(client) -> FigureReader:
     run = SimpleNamespace(site=client, check=lambda: None)
-    return Reader(run, Tally("x"), lambda text: None, compare=False)
+    return FigureReader(run, Tally("x"), lambda text: None, compare=False)
 
 
 def metric(function: str, doctype: str, filters=()):

@@ -271,6 +271,15 @@ def test_whatever_is_wrong_with_one_reader_is_nobody_elses_trouble(site15, daemo
     assert again["counts"] == {"failed": 5, "kept": 7} and len(site15.outbox) == 4
 
 
+def test_guest_reads_nothing(site15, daemon):
+    """Enabled, with an address, and nobody: Administrator's key sees it."""
+    site15.seed("User", [{"name": "Guest", "email": "guest@example.com", "enabled": 1, "user_type": "Website User"}])
+    daemon(
+        site15, job(readers='users = [["name", "in", ["Guest", "reader1@example.com"]]]'), user="Administrator"
+    ).once()
+    assert list(received(site15)) == ["reader1@example.com"]
+
+
 def test_a_figure_that_cannot_be_had_is_left_out_and_said(site15, daemon):
     """An unknown field, one that is no number, a DocType that may not be read or is not there: the digest goes out with
     the others."""
@@ -520,6 +529,9 @@ def test_check_finds_out_about_mail_beforehand(user, accounts, level, what, site
     [
         (job(parts=""), "needs [[metrics]], [[tables]] or [[lists]]"),
         (job(readers=""), "needs readers"),
+        (job(readers="users = []"), "would be every user"),
+        (job(readers='to = [""]'), "is nobody"),
+        (job(parts=METRICS.replace('"New orders"', '{ de = "" }')), "at least 1 character"),
         (job('period = "last fortnight"'), 'is a period: "last day"'),
         (job(parts='[[jobs.job.metrics]]\nlabel = "x"\ndoctype = "X"\nfunction = "sum"'), "needs a field"),
         (job(parts='[[jobs.job.metrics]]\nlabel = "x"\ndoctype = "X"\nfield = "y"'), "takes no field"),

@@ -28,6 +28,7 @@ LICENSE = {
         {"fieldname": "deputy", "fieldtype": "Link", "options": "User"},
         {"fieldname": "contact", "fieldtype": "Data"},
         {"fieldname": "status", "fieldtype": "Data"},
+        {"fieldname": "amended_from", "fieldtype": "Link", "options": "License"},
         {"fieldname": "parts", "fieldtype": "Table", "options": "License Part"},
     ],
     "permissions": [{"role": "System Manager", "read": 1, "write": 1, "create": 1, "email": 1}],
@@ -503,3 +504,36 @@ def test_the_row_of_a_rule_counts_what_became_of_its_notices(world, capsys):
     tables.show(tables.console(), tables.of_report(world.report))
     row = re.search(r"License +(\d+) +(\d+) +(\d+) +(\d+) ", capsys.readouterr().out)
     assert row and row.groups() == ("3", "2", "2", "1")  # in all, found, done, kept
+
+
+def test_an_amendment_inherits_what_its_predecessor_was_told(world):
+    """Of the same date, and so does the next one; another date starts anew."""
+    world.license("L-1", 5, docstatus=1)
+    world.run()
+    assert len(world.mails()) == 1
+    for old, new in (("L-1", "L-1-1"), ("L-1-1", "L-1-2")):
+        world.sandbox.set("License", old, docstatus=2)
+        world.license(new, 5, docstatus=1, amended_from=old)
+        assert world.run()["counts"] == {"kept": 1} and world.mails() == []
+    world.license("L-1-3", 6, docstatus=1, amended_from="L-1-2")
+    world.run()
+    assert world.mails() == [(ANN, "License L-1-3 expires in 6 days")]
+
+
+def test_a_user_is_one_person_by_name_and_by_address(world):
+    """Whichever way, and rule, names them: one mail, and the bells of a user."""
+    world.user("boss", email="boss@example.com")
+    who = ['{ users = ["boss"] }', '{ addresses = ["Boss@example.com"] }', '"contact"']
+    world.use(jobs(*(RULE.replace('"assigned_to"', one) for one in who)))
+    world.license("L-1", 5, contact="boss@example.com")
+    world.run()
+    assert [to for to, _ in world.mails()] == ["boss@example.com"] and world.bells() == [("boss", "L-1")]
+
+
+@pytest.mark.parametrize("contact", ["Ärger@example.com", "ann@bücher.example", "am..i@example.com"])
+def test_an_address_that_the_site_would_refuse_leads_to_the_fallback(contact, world):
+    """As nobody's does; the report says why."""
+    world.use(jobs(RULE.replace('"assigned_to"', '"contact"')))
+    world.license("L-1", 5, contact=contact)
+    assert world.run()["status"] == "done" and world.mails() == [(CAT, "License L-1 expires in 5 days")]
+    assert any("is no e-mail address" in note for note in world.part("License")["notes"])

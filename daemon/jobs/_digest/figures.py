@@ -32,7 +32,8 @@ REFUSALS = (Invalid, ServerBug, NotPermitted, NotFound)
 MORE_ROWS = 200
 """Groups that a table shows at the most, and documents that a list does."""
 
-Label = Annotated[str | dict[str, str], Field(min_length=1)]
+Word = Annotated[str, Field(min_length=1)]
+Label = Annotated[str | dict[str, Word], Field(min_length=1)]
 """A text, or one for each language: { en = "Revenue", de = "Umsatz" }."""
 
 
@@ -207,7 +208,7 @@ class Figures:
         return not any(problems + filled)
 
 
-class Reader:
+class FigureReader:
     """Reads figures. `due` gives the period of a text such as "last week", and the one before it."""
 
     def __init__(self, run: Run, tally: Tally, due: Callable[[str], tuple[Period, Period]], *, compare: bool) -> None:
