@@ -33,7 +33,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from daemon.core.duration import format_duration
 from daemon.core.kind import DialectPort, Need, Part, Provision, Run, SitePort
-from daemon.core.letter import Letter, mark_of, subject_of
+from daemon.core.letter import Letter, group_of, mark_of, subject_of
 from daemon.core.periods import Period, Span
 from daemon.core.plan import Action, Outcome, Result
 from daemon.core.settings import Conditions, FilePath, JobSettings, PositiveDuration
@@ -266,6 +266,7 @@ class DigestPart(Part):
         self._read()
         if self._figures.empty and settings.empty == "skip" and not settings.wish.preview:
             return self.tally.note("there is nothing to tell, so nothing is sent (empty = skip)")
+        self._recover()
         for people in self._batches():
             if self._previewed:
                 return None
@@ -373,6 +374,8 @@ class DigestPart(Part):
 
     def _outcome(self, fate: Fate, action: Action) -> Outcome:
         self.tally.again = self.tally.again or fate.passing
+        if self._test and fate.result is Result.DONE:
+            self.tally.note(f"sent to {fate.letter.recipient}, and to nobody else")
         return Outcome(action, fate.result, fate.reason, fate.error, fate.who)
 
     def foresee(self, actions: list[Action]) -> Iterable[Outcome]:
@@ -393,7 +396,19 @@ class DigestPart(Part):
         return self._post.known([self._mark(one) for one in self._people.values() if isinstance(one, Person)])
 
     def _mark(self, person: Person) -> str:
-        return mark_of(self._site.url, self._run.job, self._period.key, self._test, person.address.casefold())
+        return self._mark_at(person.address)
+
+    def _mark_at(self, address: str) -> str:
+        return mark_of(self._run.job, self._period.key, self._test, address.casefold())
+
+    def _recover(self) -> None:
+        """What another daemon sent for this period, or this one before it lost its state."""
+        if self._test or self._settings.wish.preview or self._post.looked:
+            return
+        if self._run.dry_run:
+            self.tally.note("what was sent for this period by another daemon, a run would ask the site first")
+        else:
+            self._post.recover(group_of(self._run.job, self._period.key, self._test), self._slot, self._mark_at)
 
     def _letter(self, person: Person) -> Letter:
         """Raises TemplateProblem."""
@@ -422,7 +437,7 @@ class DigestPart(Part):
             "before_last": self._before.last,
             "compared": self._settings.compare and any(figure.before is not None for figure in self._figures.metrics),
             "due": due,
-            "late": self._run.now().astimezone(zone).date() > due,
+            "late": not (self._settings.wish.preview or self._test) and self._run.started.astimezone(zone).date() > due,
             "site_name": urlsplit(site.url).hostname or site.url,
             "desk_url": f"{site.url}{site.dialect.desk}",
             **shown(self._figures, language, self._currency),

@@ -15,9 +15,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon import check, config
+from daemon.app import App
 from daemon.cli import main
 from daemon.core.kind import Need
 from daemon.errors import ConfigError
+from daemon.jobs._people import People
+from daemon.runner import Order
 from daemon.sandbox import Fault, Sandbox
 from daemon.service import Service
 from daemon.site import provision
@@ -486,6 +489,44 @@ def test_a_late_one_says_so(site15, daemon):
     assert "This digest was due on Nov 23, 2026 and is sent late." in text_of(received(site15)["reader1@example.com"])
 
 
+def test_it_is_not_late_that_it_is_looked_at_later_or_takes_until_midnight(
+    command, site15, daemon, monkeypatch, tmp_path
+):
+    """A preview shows what readers get on its day; a run that began then is in time."""
+    monkeypatch.setattr("daemon.app.SystemClock.now", lambda self: MONDAY + timedelta(days=2))
+    command("--preview", str(tmp_path / "out.html"))
+    assert "is sent late" not in (tmp_path / "out.html").read_text(encoding="utf-8")
+    one, read = daemon(site15, job()), People.of_rows
+
+    def slowly(self, rows):
+        one.clock.passed += 86400
+        return read(self, rows)
+
+    monkeypatch.setattr(People, "of_rows", slowly)
+    assert one.once(slot=MONDAY - timedelta(hours=1))["counts"] == {"done": 3}
+    assert not any("is sent late" in html for html in received(site15).values())
+
+
+def test_what_the_site_has_is_not_sent_again(site, daemon, tmp_path):
+    """By a daemon that lost its state, or another one; nor after the site got another address."""
+    one = daemon(site, job('to = ["stranger@example.org"]'))
+    assert one.once()["counts"] == {"done": 4}
+    moved = one.file.read_text(encoding="utf-8").replace("127.0.0.1", "localhost")
+    one.file.write_text(moved, encoding="utf-8")
+    again = App(config.load(one.file, one.environ), clock=one.clock, log_format="json")
+    assert again.runner.run(Order(again.job("job"), again.new_run_id(), "by hand"))["counts"] == {"kept": 4}
+    again.close()
+    one.app.close()
+    for file in tmp_path.glob("state.db*"):
+        file.unlink() if file.is_file() else None
+    other = daemon(site, job('to = ["stranger@example.org", "new@example.org"]'))
+    assert "ask the site first" in other.once(dry_run=True)["parts"][0]["notes"][0]
+    assert other.once()["counts"] == {"kept": 4, "done": 1} and len(received(site)) == 5
+    site.requests.clear()
+    other.once()
+    assert not any("Communication" in path for _, path, _ in site.requests)
+
+
 def test_setup_and_check(site15, daemon):
     """The checkbox that chooses readers is made by setup; check tells of it, of fields, and of mail beforehand."""
     text = job(readers='users = [["enabled", "=", 1], ["custom_weekly_digest", "=", 1]]')
@@ -555,6 +596,7 @@ def test_no_request_for_each_reader_but_their_mail(site15, daemon):
     one = daemon(site15, job("per_minute = 1000000"))
     one.once()
     one.app.state.forget_between("digest", "", "~")
+    site15.truncate("Communication")
     site15.requests.clear()
     report = one.once()
     assert report["counts"] == {"done": 70}
@@ -647,7 +689,7 @@ def test_a_test_mail_goes_to_one_and_spoils_nothing(command, site15, daemon):
     """As often as it is asked for; the readers still get theirs."""
     for number in (1, 2):
         code, said = command("--send-to", "reader1@example.com")
-        assert code == 0, said
+        assert code == 0 and "sent to reader1@example.com, and to nobody else" in said
         assert [mail["recipients"] for mail in site15.outbox] == [["reader1@example.com"]] * number
     assert daemon(site15, job()).once()["counts"] == {"done": 3}
 
