@@ -56,6 +56,17 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """Something about a job that `check` tells beyond its needs, because a run would stumble over it."""
+
+    what: str
+    """As a sentence."""
+    action: str
+    grave: bool = True
+    """The run fails by it; else it does something that is perhaps not meant."""
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Another API that a job works with, for `check` to look at before the first run."""
 
@@ -337,7 +348,8 @@ class Part:
 
 class Kind(Protocol):
     """A module of daemon/jobs/. It may also have `provisions(settings, site)`, which yields each Provision that a job
-    of these settings needs on the site, and `explain(inquiry, settings, words)`, which answers why something was done
+    of these settings needs on the site, `doubts(inquiry, settings)`, which yields each Doubt that a look at the site
+    raises where it has all the needs, and `explain(inquiry, settings, words)`, which answers why something was done
     or not, as rows of "about", "state" and "why"."""
 
     Settings: type[Any]

@@ -13,6 +13,7 @@ from typing import Any
 
 from daemon.core.kind import SitePort
 from daemon.core.letter import is_address
+from daemon.errors import NotPermitted
 
 FIELDS = ("name", "email", "full_name", "language", "enabled", "user_type")
 GUEST = "Guest"
@@ -45,6 +46,12 @@ class Person:
         return asdict(self)
 
 
+class Empty(str):
+    """Says that there is nobody where somebody might be, which is nobody's fault."""
+
+    __slots__ = ()
+
+
 class Absent(str):
     """Says that the site has no such user."""
 
@@ -68,6 +75,7 @@ class People:
         self._at: dict[str, Person] = {}
         """Address → the enabled user who has it, and another name."""
         self._roles: dict[str, list[Person]] = {}
+        self._no_roles: dict[str, str] = {}
 
     def learn(self, names: Iterable[str]) -> None:
         """Ask for those of `names` that are not known yet, in one request for each five hundred; for addresses that are
@@ -132,6 +140,17 @@ class People:
                 found |= {one.key: one for one in people if isinstance(one, Person)}
             self._roles[role] = list(found.values())
         return self._roles[role]
+
+    def why_nobody(self, role: str) -> str:
+        """Of a role that no enabled user has: Empty, unless the site has no such role."""
+        if role not in self._no_roles:
+            try:
+                there = bool(self._site.get_list("Role", ["name"], [["name", "=", role]], 0, 1))
+            except NotPermitted:
+                there = True
+            empty = Empty(f"no enabled user has the role {role}")
+            self._no_roles[role] = empty if there else f"the site has no role {role!r}"
+        return self._no_roles[role]
 
 
 _HIDDEN = "the site shows Administrator's address to Administrator alone"

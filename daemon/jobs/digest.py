@@ -25,19 +25,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from daemon.core.duration import format_duration
-from daemon.core.kind import DialectPort, Need, Part, Provision, Run, SitePort
+from daemon.core.kind import DialectPort, Doubt, Inquiry, Need, Part, Provision, Run, SitePort
 from daemon.core.letter import Letter, group_of, mark_of, subject_of
 from daemon.core.periods import Period, Span
-from daemon.core.plan import Action, Outcome, Result
+from daemon.core.plan import Action, Outcome, Result, Tally
 from daemon.core.settings import Conditions, FilePath, JobSettings, PositiveDuration
-from daemon.errors import OutputError, SiteError, TemplateProblem, Transient
+from daemon.errors import (
+    Invalid,
+    NotFound,
+    NotPermitted,
+    OutputError,
+    ServerBug,
+    SiteError,
+    TemplateProblem,
+    Transient,
+)
 from daemon.jobs._digest.figures import (
     FigureReader,
     Figures,
@@ -48,6 +57,7 @@ from daemon.jobs._digest.figures import (
     said,
     shown,
 )
+from daemon.jobs._letters import language_doubts, name_of
 from daemon.jobs._people import FIELDS, GUEST, People, Person
 from daemon.jobs._post import Fate, Post, kept, prune
 from daemon.rendering.process import Renderer
@@ -229,6 +239,81 @@ def _unreachable(action: Action, why: str) -> Outcome:
     return Outcome(action, Result.FAILED, why, "Recipient", "site administrator")
 
 
+def _spans(text: str, slot: datetime, site: SitePort, settings: Settings) -> tuple[Period, Period]:
+    """What a digest of the slot is about, and the one before it."""
+    span = Span.parse(text)
+    period = span.due(slot, site.zone, settings.week_starts)
+    return period, span.previous(period, settings.week_starts)
+
+
+def _told_of(
+    site: SitePort,
+    settings: Settings,
+    spans: tuple[Period, Period],
+    figures: Figures,
+    currency: str,
+    language: str,
+) -> dict[str, Any]:
+    """What a template is told, but for the recipient and whether it is late."""
+    period, before = spans
+    return {
+        "language": language,
+        "currency": currency,
+        "title": said(settings.title, language),
+        "first": period.first,
+        "last": period.last,
+        "before_first": before.first,
+        "before_last": before.last,
+        "compared": any(one.before is not None and one.period == period for one in figures.metrics),
+        "site_name": name_of(site),
+        "desk_url": f"{site.url}{site.dialect.desk}",
+        **shown(figures, language, currency),
+    }
+
+
+def doubts(inquiry: Inquiry, settings: Settings) -> Iterator[Doubt]:
+    """What `check` looks at beyond the needs: each figure is asked for, and a letter made of them; who reads it."""
+    site, tally, slot = inquiry.site, Tally("check"), inquiry.now()
+    due = partial(_spans, slot=slot, site=site, settings=settings)
+    reader = FigureReader(site, lambda: None, tally, due, compare=settings.compare, glance=True)
+    figures = reader.all(settings.metrics, settings.tables, settings.lists, settings.period)
+    for _, label, error in reader.failed:
+        yield Doubt(f"{label!r}: {error}", "Correct this part of the digest.")
+    if settings.company and not site.get_list("Company", ["name"], [["name", "=", settings.company]], 0, 1):
+        yield Doubt(f"company: the site shows no company {settings.company!r}", "Correct the name.")
+    if settings.currency and not site.get_list("Currency", ["name"], [["name", "=", settings.currency]], 0, 1):
+        yield Doubt(f"currency: the site has no currency {settings.currency!r}", "Correct the code.")
+    yield from language_doubts(settings.language, settings.templates)
+    yield from _reader_doubts(site, settings)
+    known = _told_of(site, settings, due(settings.period), figures.with_samples(), settings.currency, settings.language)
+    whose = {"name": "ann", "email": "ann@example.com", "full_name": "Ann", "language": settings.language}
+    day = slot.astimezone(site.zone).date()
+    with Renderer(settings.templates) as renderer:
+        try:
+            renderer.render(settings.template, {**known, "recipient": whose, "due": day, "late": False})
+        except TemplateProblem as error:
+            yield Doubt(str(error), error.action)
+
+
+def _reader_doubts(site: SitePort, settings: Settings) -> Iterator[Doubt]:
+    people = People(site)
+    people.learn(settings.to)
+    for name in settings.to:
+        one = _reader(people.named(name))
+        if isinstance(one, str):
+            yield Doubt(f"to: {one}", "Correct the name or address, or the user.")
+    if settings.users is not None:
+        try:
+            matching = site.get_list("User", ["name"], settings.users, 0, 1)
+        except (Invalid, NotFound, ServerBug) as error:
+            yield Doubt(
+                f"users: {error}", 'Correct the filters; those of child rows are ["Has Role", "role", "=", "…"].'
+            )
+        else:
+            if not matching:
+                yield Doubt("users: no user matches", "Nothing, if nobody shall read it yet.", grave=False)
+
+
 class DigestPart(Part):
     """The digest of one slot."""
 
@@ -254,9 +339,7 @@ class DigestPart(Part):
         """Letters that the template failed for; None once one succeeded."""
 
     def _due(self, text: str) -> tuple[Period, Period]:
-        span, starts = Span.parse(text), self._settings.week_starts
-        period = span.due(self._slot, self._site.zone, starts)
-        return period, span.previous(period, starts)
+        return _spans(text, self._slot, self._site, self._settings)
 
     # What it tells
 
@@ -279,12 +362,13 @@ class DigestPart(Part):
 
     def _read(self) -> None:
         settings = self._settings
-        reader = FigureReader(self._run, self.tally, self._due, compare=settings.compare)
+        reader = FigureReader(self._site, self._run.check, self.tally, self._due, compare=settings.compare)
         self._figures = reader.all(settings.metrics, settings.tables, settings.lists, settings.period)
         self._currency = self._currency_of()
         for doctype, label, error in reader.failed:
             action = Action("compute", doctype, label, "a figure of the digest")
-            self.tally.add(Outcome(action, Result.FAILED, f"left out: {error}", error.kind, error.who))
+            who = error.who if isinstance(error, NotPermitted) else "operator"
+            self.tally.add(Outcome(action, Result.FAILED, f"left out: {error}", error.kind, who))
 
     def _currency_of(self) -> str:
         settings = self._settings
@@ -425,22 +509,14 @@ class DigestPart(Part):
         return {**self._known[language], "recipient": whose}
 
     def _common(self, language: str) -> dict[str, Any]:
-        zone, site = self._site.zone, self._site
+        zone, settings = self._site.zone, self._settings
         due = self._slot.astimezone(zone).date()
+        late = not (settings.wish.preview or self._test) and self._run.started.astimezone(zone).date() > due
+        spans = self._period, self._before
         return {
-            "language": language,
-            "currency": self._currency,
-            "title": said(self._settings.title, language),
-            "first": self._period.first,
-            "last": self._period.last,
-            "before_first": self._before.first,
-            "before_last": self._before.last,
-            "compared": self._settings.compare and any(figure.before is not None for figure in self._figures.metrics),
+            **_told_of(self._site, settings, spans, self._figures, self._currency, language),
             "due": due,
-            "late": not (self._settings.wish.preview or self._test) and self._run.started.astimezone(zone).date() > due,
-            "site_name": urlsplit(site.url).hostname or site.url,
-            "desk_url": f"{site.url}{site.dialect.desk}",
-            **shown(self._figures, language, self._currency),
+            "late": late,
         }
 
     def _preview(self, actions: list[Action]) -> Iterator[Outcome]:

@@ -30,17 +30,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from daemon.core.duration import format_duration
-from daemon.core.kind import DialectPort, Inquiry, Need, Part, Provision, Run, SitePort
+from daemon.core.kind import DialectPort, Doubt, Inquiry, Need, Part, Provision, Run, SitePort
 from daemon.core.plan import Action, Census, Outcome, Result
 from daemon.core.settings import FilePath, JobSettings
 from daemon.core.thresholds import said
-from daemon.errors import Invalid, NotFound, ServerBug, UsageError
+from daemon.errors import Invalid, NotFound, ServerBug, TemplateProblem, UsageError
 from daemon.jobs import _bell
 from daemon.jobs._expiry.find import Finder, NoticeAction, RuleSettings
 from daemon.jobs._expiry.ledger import LOG, PROVISION, Ledger, Notice, Subject
-from daemon.jobs._expiry.tell import LeftPart, Office, TellPart
+from daemon.jobs._expiry.tell import LeftPart, Office, TellPart, about, shown
+from daemon.jobs._letters import language_doubts, name_of
 from daemon.jobs._people import FIELDS as USER_FIELDS
-from daemon.jobs._people import People
+from daemon.jobs._people import Empty, People, Person
+from daemon.rendering.process import Renderer
 
 PAGE = 200
 """Documents read and decided together."""
@@ -211,6 +213,48 @@ def _undue(action: NoticeAction) -> Outcome:
 
 def _planned(action: NoticeAction, notice: Notice) -> Outcome:
     return Outcome(action, Result.PLANNED, action.why, summary=f"due {said(notice.threshold)}")
+
+
+# Looking beforehand
+
+
+def doubts(inquiry: Inquiry, settings: Settings) -> Iterator[Doubt]:
+    """What `check` looks at beyond the needs: each rule's filters and people, and the templates."""
+    ledger, people, today = Ledger(inquiry), People(inquiry.site), _today(inquiry)
+    for rule in settings.rules:
+        for one in _of_rule(Finder(inquiry, rule, ledger, people, today), inquiry):
+            yield replace(one, what=f"{rule.name}: {one.what}")
+    yield from language_doubts(settings.language, settings.templates)
+    subject = Subject("ToDo", "date", "TODO-1", today, "A title", "Due Date", "row", 1)
+    person = Person("ann@example.com", "ann@example.com", "Ann")
+    notice = shown(inquiry.site, Notice(subject, 0, person), today)
+    known = about(inquiry.site, settings, person, today, name_of(inquiry.site))
+    with Renderer(settings.templates) as renderer:
+        letters: list[tuple[str, dict[str, Any]]] = [
+            (settings.template, {"notices": [notice], "part": 1, "whole": True}),
+            (settings.bell, {"notice": notice}),
+        ]
+        for template, more in letters:
+            try:
+                renderer.render(template, {**known, **more})
+            except TemplateProblem as error:
+                yield Doubt(f"{error}; the shipped one would be used", error.action)
+
+
+def _of_rule(finder: Finder, inquiry: Inquiry) -> Iterator[Doubt]:
+    rule, people = finder.rule, finder.people
+    try:
+        finder.meta()
+        inquiry.site.get_list(rule.doctype, finder.fields, [*rule.where, *finder.dated()], 0, 1)
+    except (Invalid, NotFound, ServerBug) as error:
+        yield Doubt(str(error), "Correct DocType, fields and filters of the rule.")
+        return
+    for who in (rule.notify, rule.fallback):
+        named = [*map(people.user, who.users), *map(people.at, who.addresses)]
+        named += [people.why_nobody(role) for role in who.roles if not people.of_role(role)]
+        for one in named:
+            if isinstance(one, str):
+                yield Doubt(one, "Correct the name, or take it out.", grave=not isinstance(one, Empty))
 
 
 # Answering why

@@ -38,6 +38,12 @@ class Rendered:
     """A whole document, its styles inlined."""
 
 
+def languages(folder: Path | None = None) -> frozenset[str]:
+    """Those in which letters are: for which there are words among those that ship, or in the folder."""
+    places = [Path(__file__).parent.parent / "templates", *([folder] if folder else [])]
+    return frozenset({"en", *(file.stem for place in places for file in (place / "words").glob("*.json"))})
+
+
 class Renderer:
     """Renders templates of `folder` and those that ship. The process starts with the first letter; threads may share.
 

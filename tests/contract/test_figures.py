@@ -33,7 +33,7 @@ def payments(site, mark):
 
 def reader(client) -> FigureReader:
     run = SimpleNamespace(site=client, check=lambda: None)
-    return FigureReader(run, Tally("x"), lambda text: None, compare=False)
+    return FigureReader(run.site, run.check, Tally("x"), lambda text: None, compare=False)
 
 
 def metric(function: str, doctype: str, filters=()):

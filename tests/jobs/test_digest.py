@@ -153,6 +153,7 @@ def test_the_figures_of_the_last_week_reach_each_reader_once(site, daemon):
     assert "Revenue $210.30 ▲ 110% from $100.00" in text
     assert "Ale 2 $100.10 Beer 6 $60.10" in text and "Cider" not in text and "The first 2; there are more." in text
     assert "Hello Reader 1," in text and "Nov 16 – 22, 2026" in text and "Reader 2" not in text
+    assert "Sent by Frappe to reader1@example.com." in text  # as the site calls itself: its address is no name
     assert one.once()["counts"] == {"kept": 3} and len(site.outbox) == 3
 
 
@@ -499,7 +500,7 @@ def test_it_is_not_late_that_it_is_looked_at_later_or_takes_until_midnight(
     one, read = daemon(site15, job()), People.of_rows
 
     def slowly(self, rows):
-        one.clock.passed += 86400
+        one.clock.moment += timedelta(days=1)
         return read(self, rows)
 
     monkeypatch.setattr(People, "of_rows", slowly)
@@ -525,6 +526,62 @@ def test_what_the_site_has_is_not_sent_again(site, daemon, tmp_path):
     site.requests.clear()
     other.once()
     assert not any("Communication" in path for _, path, _ in site.requests)
+
+
+def metric(more: str) -> str:
+    return f'[[jobs.job.metrics]]\nlabel = "x"\ndoctype = "Sales Order"\n{more}\n'
+
+
+LISTED = '[[jobs.job.lists]]\nlabel = "x"\ndoctype = "Sales Order"\nfields = ["name"]\n'
+
+
+@pytest.mark.parametrize(
+    ("top", "parts", "said"),
+    [
+        ("", metric('function = "sum"\nfield = "customer"'), "Sales Order.customer is no number"),
+        ("", metric('filters = [["No Such", "x", "=", 1]]'), "No Such"),
+        ("", metric('filters = [["Sales Order Item", "nope", "=", 1]]'), "nope"),
+        ("", TABLE.replace('"qty"', '"item_name"'), "Sales Invoice Item.item_name is no number"),
+        ("", LISTED + 'order_by = "nope desc"', "no field 'nope'"),
+        ('company = "Nope"', METRICS, "no company 'Nope'"),
+        ('currency = "XQZ"', METRICS, "no currency 'XQZ'"),
+        ('to = ["x"]', METRICS, "'x' is neither a user of the site nor an e-mail address"),
+        ('template = "nope.html"', METRICS, "there is no template nope.html"),
+        ('templates = "nowhere"', METRICS, "there is no folder"),
+        ('templates = "mine"', METRICS, "line 1 of digest.html: ZeroDivisionError"),
+        ("", METRICS + TABLE + LISTED, ""),
+    ],
+)
+def test_check_finds_beforehand_what_a_run_would_stumble_over(top, parts, said, site15, daemon, tmp_path):
+    """By asking for each figure and making a letter of them; each is the operator's. What is right has no finding."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "digest.html").write_text("<title>{{ 1 / 0 }}</title>", encoding="utf-8")
+    one = daemon(site15, job(top, parts=parts))
+    with one.app.site() as site:
+        found = [one for one in check.of_site(site, [one.app.job("job")], one.app.asked) if one.subject == "job"]
+    bad = [finding for finding in found if finding.level == check.PROBLEM]
+    assert [finding.who for finding in bad] == ["operator"] * bool(said) and said in "".join(one.what for one in bad)
+
+
+def test_check_doubts_a_language_without_words(site15, daemon):
+    """And filters that no user matches: warnings, since a run goes well."""
+    one = daemon(site15, job('language = "klingon"', readers='users = [["name", "=", "nobody"]]'))
+    with one.app.site() as site:
+        found = [one for one in check.of_site(site, [one.app.job("job")], one.app.asked) if one.subject == "job"]
+    assert [finding.level for finding in found] == [check.WARNING] * 2
+    assert "no words of 'klingon'" in found[0].what and "no user matches" in found[1].what
+
+
+def test_a_letter_is_in_one_language(site15, daemon, tmp_path):
+    """English where nobody translated its words, dates and direction too; a folder may have words of its own."""
+    site15.set("User", "reader1@example.com", language="he")
+    daemon(site15, job()).once()
+    html = received(site15)["reader1@example.com"]
+    assert 'dir="ltr"' in html and "Nov 16 – 22, 2026" in text_of(html) and "Hello Reader 1," in html
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "he.json").write_text('{"Hello {name},": "שלום {name},"}', encoding="utf-8")
+    _, texts = daemon_report(daemon(site15, job('templates = "."')), site15)
+    assert any("שלום Reader 1," in text for text in texts)
 
 
 def test_setup_and_check(site15, daemon):
@@ -699,6 +756,13 @@ def test_one_thing_at_a_time(command, arguments):
     """Else the command says how to use it."""
     code, said = command(*arguments)
     assert code == 2 and "--preview FILE [--for USER], or --send-to USER" in said
+
+
+def test_an_unknown_job_is_told_first(command, capsys, site15, daemon):
+    """Before how the command is used."""
+    with pytest.raises(SystemExit):
+        main(["digest", "nope", "--config", str(daemon(site15, job()).file)])
+    assert "has no job 'nope'" in capsys.readouterr().err
 
 
 def test_only_digests_can_be_looked_at(site15, daemon_for, monkeypatch, capsys):

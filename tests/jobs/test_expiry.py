@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from daemon import cli, tables
+from daemon import check, cli, tables
 from daemon.jobs._expiry import tell
 from daemon.rendering.process import Renderer
 
@@ -537,3 +537,35 @@ def test_an_address_that_the_site_would_refuse_leads_to_the_fallback(contact, wo
     world.license("L-1", 5, contact=contact)
     assert world.run()["status"] == "done" and world.mails() == [(CAT, "License L-1 expires in 5 days")]
     assert any("is no e-mail address" in note for note in world.part("License")["notes"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "top", "level", "said"),
+    [
+        (RULE.replace('"assigned_to"', '{ roles = ["Sytem Manager"] }'), "", "problem", "no role 'Sytem Manager'"),
+        (RULE.replace('"assigned_to"', '{ users = ["x"] }'), "", "problem", "no user 'x'"),
+        (RULE.replace('"assigned_to"', '{ addresses = ["not an address"] }'), "", "problem", "is no e-mail address"),
+        (RULE.replace('"assigned_to"', '"valid_till"'), "", "problem", "which names nobody"),
+        (RULE + '\nfilters = [["No Such", "x", "=", 1]]', "", "problem", "No Such"),
+        (RULE, 'templates = "nowhere"', "problem", "there is no folder"),
+        (RULE, 'bell = "x.html"', "problem", "there is no template x.html"),
+        (RULE, 'language = "klingon"', "warning", "no words of 'klingon'"),
+        (RULE, "", "", ""),
+    ],
+)
+def test_check_finds_beforehand_what_a_run_would_stumble_over(rule, top, level, said, world):
+    """Filters are asked for, people looked up, both templates tried; each is the operator's."""
+    app = world.use(jobs(rule, top=top)).app
+    with app.site() as site:
+        found = [one for one in check.of_site(site, [app.job("job")], app.asked) if one.subject == "job"]
+    found = [one for one in found if one.level != check.OK and "Expiry Notification Log" not in one.what]
+    assert {one.level for one in found} == {level} - {""} and said in " ".join(one.what for one in found)
+
+
+def test_a_role_that_is_not_there_is_told_though_others_are_told(world):
+    """Beside a user: nobody would ever notice."""
+    who = '{ fields = ["assigned_to"], roles = ["Sytem Manager"] }'
+    world.use(jobs(RULE.replace('"assigned_to"', who)))
+    world.license("L-1", 5)
+    assert world.run()["counts"] == {"done": 1, "failed": 1} and "no role 'Sytem Manager'" in json.dumps(world.report)
+    assert [to for to, _ in world.mails()] == [ANN]

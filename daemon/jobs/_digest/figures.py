@@ -18,7 +18,7 @@ from urllib.parse import quote
 from pydantic import AfterValidator, Field, model_validator
 
 from daemon.core.doctype import DocType
-from daemon.core.kind import Run
+from daemon.core.kind import SitePort
 from daemon.core.metrics import NUMBERS, SQL, Function, Groups, Sum, change, decimal_of, mood, shares
 from daemon.core.periods import Period, Span
 from daemon.core.plan import Tally
@@ -207,13 +207,35 @@ class Figures:
         filled += [bool(table.rows) for table in self.tables] + [bool(listing.rows) for listing in self.lists]
         return not any(problems + filled)
 
+    def with_samples(self) -> Figures:
+        """The same, with something in each part, so that a template goes through all that it has."""
+        one = Decimal(1)
+        for figure in self.metrics:
+            figure.value, figure.before = figure.value or one, figure.before or one / 2
+        for table in self.tables:
+            table.rows = table.rows or [("…", [one] * len(table.columns), 1.0)]
+        for listing in self.lists:
+            size = len(listing.settings.fields)
+            listing.rows = listing.rows or [(listing.url, [None] * size, [None] * size)]
+        return self
+
 
 class FigureReader:
     """Reads figures. `due` gives the period of a text such as "last week", and the one before it."""
 
-    def __init__(self, run: Run, tally: Tally, due: Callable[[str], tuple[Period, Period]], *, compare: bool) -> None:
-        self._run, self._site, self._tally = run, run.site, tally
-        self._due, self._compare = due, compare
+    def __init__(
+        self,
+        site: SitePort,
+        check: Callable[[], None],
+        tally: Tally,
+        due: Callable[[str], tuple[Period, Period]],
+        *,
+        compare: bool,
+        glance: bool = False,
+    ) -> None:
+        """`check`: called for every page. `glance`: of what is added up here the first page will do."""
+        self._site, self._check, self._tally = site, check, tally
+        self._due, self._compare, self._glance = due, compare, glance
         self.failed: list[tuple[str, str, SiteError]] = []
         """(DocType, label, error) of what could not be had."""
 
@@ -304,11 +326,13 @@ class FigureReader:
         """Each once: a condition on child rows repeats a document for each of them, side by side."""
         last = None
         for page in self._site.paginate(doctype, fields, where, page_length=PAGE):
-            self._run.check()
+            self._check()
             for row in page:
                 if row["name"] != last:
                     yield row
                 last = row["name"]
+            if self._glance:
+                return
 
     def _by_rows(self, label: str | dict[str, str], error: SiteError) -> None:
         self._tally.note(f"{said(label, 'en')}: summed row by row, since the site would not: {error}")
@@ -447,9 +471,11 @@ class FigureReader:
         of_child = [condition[1:] for condition in where if len(condition) == 4 and condition[0] == settings.child]
         of_parent = [condition for condition in where if len(condition) == 3 or condition[0] != settings.child]
         for page in self._site.paginate(settings.doctype, [], of_parent, page_length=PARENTS):
-            self._run.check()
+            self._check()
             theirs = [["parent", "in", [row["name"] for row in page]], ["parenttype", "=", settings.doctype], *of_child]
             yield from self._site.get_list(settings.child, fields, theirs, parent=settings.doctype)
+            if self._glance:
+                return
 
     def _fill(self, table: Table, groups: list[tuple[str, list[Decimal]]]) -> None:
         table.more = len(groups) > table.settings.limit

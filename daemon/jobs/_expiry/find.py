@@ -15,15 +15,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from daemon.core.doctype import DocType
 from daemon.core.kind import Inquiry
+from daemon.core.metrics import NUMBERS
 from daemon.core.plan import Action
 from daemon.core.settings import Conditions, Duration, FieldName, Model, did_you_mean
 from daemon.core.thresholds import Verdict, day_of, judge, window
 from daemon.errors import Invalid
 from daemon.jobs._expiry.ledger import Ledger, Notice, Subject, Told
-from daemon.jobs._people import Absent, People, Person, names_in
+from daemon.jobs._people import Absent, Empty, People, Person, names_in
 
 AMENDED = "amended_from"
 """The field that names the document which was cancelled for this one."""
+NOBODY = NUMBERS | {"Date", "Datetime", "Time"}
+"""Types of fields that name no people."""
 FARTHEST = 3650
 """Days of a threshold."""
 
@@ -125,12 +128,6 @@ class NoticeAction(Action):
     """Why nobody can be told."""
 
 
-class Empty(str):
-    """Says that there is nobody where somebody might be, which is nobody's fault."""
-
-    __slots__ = ()
-
-
 class Replaced(str):
     """Says why somebody else was told."""
 
@@ -166,6 +163,9 @@ class Finder:
         for field in (rule.date_field, *rule.people_fields):
             if meta.column(field) is None:
                 raise Invalid(f"{rule.doctype} has no field {field!r}{did_you_mean(field, meta.paths)}")
+        for field in rule.people_fields:
+            if (kind := meta.column(field)) in NOBODY:
+                raise Invalid(f"{rule.doctype}.{field} is a field of the type {kind}, which names nobody")
         if wrong := meta.no_dates([rule.date_field]):
             raise Invalid(f"{rule.doctype}.{wrong[0]} is no date, so that nothing can expire by it")
         return meta
@@ -263,7 +263,7 @@ class Finder:
             people = self.people.of_role(role)
             yield from people
             if not people:
-                yield Empty(f"no enabled user has the role {role}")
+                yield self.people.why_nobody(role)
         yield from map(self.people.at, wanted.addresses)
 
     def _links(self, field: str) -> bool:

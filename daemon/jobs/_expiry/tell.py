@@ -8,15 +8,15 @@ not have is not sent as it was: its notices are decided anew, by then perhaps ab
 
 from __future__ import annotations
 
+import html
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from daemon.core.kind import Part, Run
+from daemon.core.kind import Part, Run, SitePort
 from daemon.core.letter import Letter, mark_of, subject_of
 from daemon.core.plan import Action, Outcome, Result, Tally
 from daemon.core.thresholds import left
@@ -33,6 +33,7 @@ from daemon.errors import (
 )
 from daemon.jobs import _bell
 from daemon.jobs._expiry.ledger import Group, Ledger, Notice, document
+from daemon.jobs._letters import name_of
 from daemon.jobs._people import Person
 from daemon.jobs._post import ROUNDS, SETTLES, Fate, Post, look_for, prune
 from daemon.rendering.process import Rendered, Renderer
@@ -56,7 +57,6 @@ KEPT_LETTERS = timedelta(days=60)
 """How long the mails' own ledger remembers a run, whose id begins with its day. Nothing of it is on its way by then."""
 HOPELESS = 3
 """Letters that a template of one's own fails for, after which it is not tried again in the run."""
-SHIPPED = "shipped/"
 SHIPS = {"expiry.html", "bell.html"}
 
 
@@ -104,6 +104,37 @@ class Office:
         return person.desk and self.may_ring()
 
 
+def about(site: SitePort, settings: Settings, person: Person, today: date, site_name: str) -> dict[str, Any]:
+    """What a template is told of a person, but for their notices."""
+    language = person.language or settings.language
+    return {
+        "language": language,
+        "currency": "",
+        "recipient": {
+            "name": person.key, "email": person.address, "full_name": person.full_name, "language": language
+        },
+        "today": today,
+        "site_name": site_name,
+        "desk_url": f"{site.url}{site.dialect.desk}",
+    }  # fmt: skip
+
+
+def shown(site: SitePort, notice: Notice, today: date) -> dict[str, Any]:
+    """What a template is told of a notice."""
+    subject = notice.subject
+    return {
+        "doctype": subject.doctype,
+        "name": subject.name,
+        "title": html.unescape(subject.title or subject.name),  # the site escapes what it cleans
+        "label": subject.label,
+        "place": subject.place,
+        "date": subject.expires,
+        "days": left(today, subject.expires),
+        "threshold": notice.threshold,
+        "url": _bell.address(site, subject.doctype, subject.name),
+    }
+
+
 class Telling(Part):
     """Groups on their way, led to their end."""
 
@@ -112,7 +143,9 @@ class Telling(Part):
         self._office, self._run, self._site = office, office.run, office.run.site
         self._ledger = office.ledger
         self._settings = office.settings
+        self._site_name = ""
         self._renderer = Renderer(office.settings.templates)
+        self._shipped = Renderer()
         self._held = ExitStack()
 
     def _finish(self, groups: Sequence[Group], fates: Mapping[str, Fate]) -> Iterator[Outcome]:
@@ -323,11 +356,9 @@ class Telling(Part):
             try:
                 return self._renderer.render(template, known)
             except TemplateProblem as error:
-                if template.startswith(SHIPPED):
-                    raise
                 failures[template] = failures.get(template, 0) + 1
                 self._complain(template, error)
-        return self._renderer.render(f"{SHIPPED}{'bell' if 'notice' in known else 'expiry'}.html", known)
+        return self._shipped.render("bell.html" if "notice" in known else "expiry.html", known)
 
     def _complain(self, template: str, error: TemplateProblem) -> None:
         """Once for a template; its letters went by the shipped one."""
@@ -336,33 +367,15 @@ class Telling(Part):
             self.tally.add(Outcome(action, Result.FAILED, f"{error}; the shipped one is used", error.kind, error.who))
 
     def _about(self, person: Person) -> dict[str, Any]:
-        site, language = self._site, person.language or self._settings.language
-        whose = {"name": person.key, "email": person.address, "full_name": person.full_name, "language": language}
-        return {
-            "language": language,
-            "currency": "",
-            "recipient": whose,
-            "today": self._office.today,
-            "site_name": urlsplit(site.url).hostname or site.url,
-            "desk_url": f"{site.url}{site.dialect.desk}",
-        }
+        self._site_name = self._site_name or name_of(self._site)
+        return about(self._site, self._settings, person, self._office.today, self._site_name)
 
     def _shown(self, notice: Notice) -> dict[str, Any]:
-        subject = notice.subject
-        return {
-            "doctype": subject.doctype,
-            "name": subject.name,
-            "title": subject.title or subject.name,
-            "label": subject.label,
-            "place": subject.place,
-            "date": subject.expires,
-            "days": left(self._office.today, subject.expires),
-            "threshold": notice.threshold,
-            "url": _bell.address(self._site, subject.doctype, subject.name),
-        }
+        return shown(self._site, notice, self._office.today)
 
     def close(self) -> None:
         self._renderer.close()
+        self._shipped.close()
         self._held.close()
         for note in self._ledger.notes:
             self.tally.note(note)
