@@ -39,7 +39,7 @@ def _is_known(host: str) -> bool:
 def language_doubts(language: str, folder: Path | None) -> Iterator[Doubt]:
     """That nobody translated the texts into it."""
     known = languages(folder)
-    if language.partition("-")[0] not in known:
+    if (language or "en").partition("-")[0] not in known:
         what = f"language: there are no words of {language!r}, so letters are in English"
         action = f"Name one of {', '.join(sorted(known))}, or put words/{language}.json into `templates`."
         yield Doubt(what, action, grave=False)

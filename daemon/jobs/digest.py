@@ -490,7 +490,7 @@ class DigestPart(Part):
         if self._test or self._settings.wish.preview or self._post.looked:
             return
         if self._run.dry_run:
-            self.tally.note("what was sent for this period by another daemon, a run would ask the site first")
+            self.tally.note("a run would first ask the site what another daemon sent for this period")
         else:
             self._post.recover(group_of(self._run.job, self._period.key, self._test), self._slot, self._mark_at)
 

@@ -521,7 +521,7 @@ def test_what_the_site_has_is_not_sent_again(site, daemon, tmp_path):
     for file in tmp_path.glob("state.db*"):
         file.unlink() if file.is_file() else None
     other = daemon(site, job('to = ["stranger@example.org", "new@example.org"]'))
-    assert "ask the site first" in other.once(dry_run=True)["parts"][0]["notes"][0]
+    assert "first ask the site" in other.once(dry_run=True)["parts"][0]["notes"][0]
     assert other.once()["counts"] == {"kept": 4, "done": 1} and len(received(site)) == 5
     site.requests.clear()
     other.once()
