@@ -221,7 +221,11 @@ class App:
     def inquiry(self, job: Job, retry: Retry | None = None) -> Iterator[Asked]:
         """What a kind answers questions about `job` with."""
         with self.site(retry) as site:
-            yield Asked(job.name, job.section, site, self.clock, self.state, self.trails)
+            yield self.asked(job, site)
+
+    def asked(self, job: Job, site: Site) -> Asked:
+        """The same, with a site that is open."""
+        return Asked(job.name, job.section, site, self.clock, self.state, self.trails)
 
     @cached_property
     def runner(self) -> Runner:

@@ -6,7 +6,7 @@ Reads the site, and the first page of other APIs, and writes nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -196,8 +196,11 @@ def _is_loopback(url: str) -> bool:
     return host in ("localhost", "127.0.0.1", "[::1]") or host.endswith(".localhost")
 
 
-def of_site(site: Site, jobs: Iterable[Job]) -> Iterator[Finding]:
-    """What the site tells. Raises the SiteError that leaves nothing more to look at: unreachable, key refused …"""
+def of_site(site: Site, jobs: Iterable[Job], ask: Callable[[Job, Site], Any] | None = None) -> Iterator[Finding]:
+    """What the site tells. Raises the SiteError that leaves nothing more to look at: unreachable, key refused …
+
+    `ask`: makes the Inquiry with which a kind looks for doubts; None: it is not asked for any.
+    """
     user = site.user()
     yield Finding(OK, "site", f"{site.url} answers; the API key is {user}'s")
     versions = ", ".join(f"{app} {version}" for app, version in site.versions.items())
@@ -212,6 +215,8 @@ def of_site(site: Site, jobs: Iterable[Job]) -> Iterator[Finding]:
             found for need in job.kind.needs(job.settings, site.dialect) for found in _of_need(site, need, user, roles)
         ]
         seen += _of_provisions(site, job)
+        if ask and all(found.level != PROBLEM for found in seen):
+            seen += _of_doubts(ask(job, site), job)
         worse = list(dict.fromkeys(found for found in seen if found.level != OK))
         for found in worse:
             level, off = (found.level, "") if enabled else (WARNING, "disabled; ")
@@ -224,6 +229,15 @@ def of_site(site: Site, jobs: Iterable[Job]) -> Iterator[Finding]:
 def _sections(jobs: Iterable[Job]) -> Iterable[Job]:
     """One job of each section: those of two directions need the same."""
     return {job.section: job for job in jobs}.values()
+
+
+def _of_doubts(inquiry: Any, job: Job) -> Iterator[Finding]:
+    doubts = getattr(job.kind, "doubts", None)
+    try:
+        for doubt in doubts(inquiry, job.settings) if doubts else ():
+            yield Finding(PROBLEM if doubt.grave else WARNING, job.section, doubt.what, "operator", doubt.action)
+    except SiteError as error:
+        yield Finding(PROBLEM, job.section, str(error), error.who, error.action)
 
 
 def _of_provisions(site: Site, job: Job) -> Iterator[Finding]:
@@ -288,6 +302,10 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
         action = "Correct the name, or disable what needs it."
         if need.by_setup:
             action = "Run `frappe-daemon setup --apply` with the key of a System Manager."
+        if need.lacking:
+            return [
+                Finding(WARNING, need.doctype, f"{what}: {need.lacking}", "operator", f"{action[:-1]}, or leave it so.")
+            ]
         return [Finding(PROBLEM, need.doctype, what, "operator", action)]
     except SiteError as error:
         return [Finding(PROBLEM, need.doctype, str(error), error.who, error.action)]

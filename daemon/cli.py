@@ -169,12 +169,12 @@ def digest(
     from daemon.errors import UsageError
     from daemon.jobs.digest import Settings, Wish
 
-    if bool(preview) == bool(send_to) or (send_to and for_user):
-        raise UsageError("say --preview FILE [--for USER], or --send-to USER; `once` sends the digest to its readers")
     with opened(config, log_format) as app:
         found = app.job(job)
     if not isinstance(found.settings, Settings):
         raise UsageError(f"{job} is a job of the kind {found.settings.kind}, not a digest")
+    if bool(preview) == bool(send_to) or (send_to and for_user):
+        raise UsageError("say --preview FILE [--for USER], or --send-to USER; `once` sends the digest to its readers")
     settings = found.settings.wishing(Wish(preview and preview.absolute(), for_user, send_to))
     run_once(replace(found, settings=settings), config, preview is not None, None, as_json, log_format)
 
@@ -233,7 +233,7 @@ def _check_site(loaded: Config, findings: list[Any]) -> int:
         findings.extend(checks.of_remotes(app, loaded.jobs.values()))
         with app.site(IMPATIENT) as site:
             app.state.site_facts(loaded.site.url)
-            findings.extend(checks.of_site(site, loaded.jobs.values()))
+            findings.extend(checks.of_site(site, loaded.jobs.values(), app.asked))
             findings.extend(checks.of_told(site, loaded))
     except DaemonError as error:
         findings.append(checks.of_error(error))

@@ -56,6 +56,17 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """Something about a job that `check` tells beyond its needs, because a run would stumble over it."""
+
+    what: str
+    """As a sentence."""
+    action: str
+    grave: bool = True
+    """The run fails by it; else it does something that is perhaps not meant."""
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Another API that a job works with, for `check` to look at before the first run."""
 
@@ -109,6 +120,7 @@ class MailPort(Protocol):
 
     def send(self, letter: Letter) -> str: ...
     def find(self, mark: str, since: datetime) -> str | None: ...
+    def of_group(self, group: str, since: datetime) -> Iterator[list[tuple[str, str]]]: ...
     def standing(self, names: Sequence[str]) -> dict[str, str] | None: ...
 
 
@@ -382,7 +394,8 @@ class Part:
 
 class Kind(Protocol):
     """A module of daemon/jobs/. It may also have `provisions(settings, site)`, which yields each Provision that a job
-    of these settings needs on the site, and `explain(inquiry, settings, words)`, which answers why something was done
+    of these settings needs on the site, `doubts(inquiry, settings)`, which yields each Doubt that a look at the site
+    raises where it has all the needs, and `explain(inquiry, settings, words)`, which answers why something was done
     or not, as rows of "about", "state" and "why"."""
 
     Settings: type[Any]

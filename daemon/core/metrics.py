@@ -35,6 +35,9 @@ class Sum:
     most: Decimal | None = None
 
     def add(self, value: Any) -> None:
+        """None is nothing, as it is to the site's database: no part of an average, no least."""
+        if value is None:
+            return
         number = decimal_of(value)
         with localcontext(prec=60):
             self.total += number

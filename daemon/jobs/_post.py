@@ -12,7 +12,7 @@ sent again. A letter that the site refused is nobody's but its own recipient's t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,6 +42,8 @@ OPEN = 50
 OURS_ALONE = (Invalid, NotPermitted, NotFound, ServerBug, AlreadyExists, StaleDocument)
 """What the site says of one letter; any other error is about the site, and ends the part."""
 SENDING, SENT, UNQUEUED = "sending", "sent", "not queued"
+LOOKED = "looked"
+"""In the place of a mark: the site was asked what it has of a shelf."""
 
 
 @dataclass(slots=True)
@@ -97,6 +99,25 @@ class Post:
         """
         found = self._ledger.pick([self._shelf + mark for mark in marks])
         return {key.removeprefix(self._shelf): entry for key, entry in found.items()}
+
+    @property
+    def looked(self) -> bool:
+        """`recover` was through for this shelf."""
+        return bool(self._ledger.pick([self._shelf + LOOKED]))
+
+    def recover(self, group: str, since: datetime, mark: Callable[[str], str]) -> None:
+        """Learn from the site, once for a shelf, which of its letters were sent that this ledger does not know: by
+        another daemon, or by this one before it lost its state. Their marks begin with `group`; `mark`: of a
+        recipient's letter. Writes the ledger."""
+        if self.looked:
+            return
+        for page in self._site.mail.of_group(group, since):
+            self._run.check()
+            there = {mark(recipient): name for recipient, name in page}
+            fresh = there.keys() - self.known(list(there)).keys()
+            at = self._run.now().isoformat()
+            self._ledger.write({self._shelf + one: {"state": SENT, "at": at, "name": there[one]} for one in fresh})
+        self._ledger.write({self._shelf + LOOKED: {"at": self._run.now().isoformat()}})
 
     def deliver(self, letters: Sequence[Letter]) -> Iterator[Fate]:
         """Send some tens of letters, but those that were sent. Fates that stay open come by `settle`, or by a later

@@ -25,29 +25,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from daemon.core.duration import format_duration
-from daemon.core.kind import DialectPort, Inquiry, Need, Part, Provision, Run, SitePort
-from daemon.core.letter import Letter, is_address, mark_of, subject_of
+from daemon.core.kind import DialectPort, Doubt, Inquiry, Need, Part, Provision, Run, SitePort
+from daemon.core.letter import Letter, group_of, mark_of, subject_of
 from daemon.core.periods import Period, Span
-from daemon.core.plan import Action, Outcome, Result
+from daemon.core.plan import Action, Outcome, Result, Tally
 from daemon.core.settings import Conditions, FilePath, JobSettings, PositiveDuration
-from daemon.errors import OutputError, SiteError, TemplateProblem, Transient, UsageError
+from daemon.errors import (
+    Invalid,
+    NotFound,
+    NotPermitted,
+    OutputError,
+    ServerBug,
+    SiteError,
+    TemplateProblem,
+    Transient,
+    UsageError,
+)
 from daemon.jobs._digest.figures import (
+    FigureReader,
     Figures,
     Label,
     ListSettings,
     MetricSettings,
-    Reader,
     TableSettings,
     said,
     shown,
 )
+from daemon.jobs._letters import language_doubts, name_of
+from daemon.jobs._people import FIELDS, GUEST, People, Person
 from daemon.jobs._post import Fate, Post, kept, prune
 from daemon.rendering.process import Renderer
 
@@ -125,6 +137,10 @@ class Settings(JobSettings):
     def _says_something_to_somebody(self) -> Self:
         if not (self.metrics or self.tables or self.lists):
             raise ValueError("a digest needs [[metrics]], [[tables]] or [[lists]]")
+        if self.users == []:
+            raise ValueError('users = [] would be every user; write which, such as [["enabled", "=", 1]]')
+        if not all(name.strip() for name in self.to):
+            raise ValueError('to = ["", …]: an empty text is nobody')
         if self.users is None and not self.to:
             raise ValueError('a digest needs readers: users = [["enabled", "=", 1], …] or to = ["ann@example.com"]')
         return self
@@ -157,13 +173,13 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: 
             yield Need(table.child, tuple(fields), rights=(), rows=False)
     for listing in settings.lists:
         yield _need(listing, listing.period, listing.fields)
-    if settings.users is not None:
+    if settings.users is not None or settings.to:
         yield Need(
             "User",
-            (*_filtered(settings.users, "User"), "email", "full_name", "language", "enabled"),
+            (*_filtered(settings.users or (), "User"), *FIELDS),
             (),
-            ("read", "email"),
-            made=tuple(name for name in _filtered(settings.users, "User") if name.startswith("custom_")),
+            ("read", "email") if settings.users else ("read",),
+            made=tuple(name for name in _filtered(settings.users or (), "User") if name.startswith("custom_")),
         )
     yield Need("Communication", mail=True)
 
@@ -212,18 +228,91 @@ class TooLate(Part):
         yield from ()
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Who reads it."""
+Reader = tuple[str, Person | str]
+"""(name, who that is, or why nobody)."""
 
-    name: str
-    """Of the user, or the address of somebody who is none."""
-    email: str = ""
-    full_name: str = ""
-    language: str = ""
-    problem: str = ""
-    """Why there is no mail for them."""
-    is_user: bool = True
+
+def _reader(one: Person | str) -> Person | str:
+    return one if isinstance(one, str) or one.address else one.no_mail
+
+
+def _unreachable(action: Action, why: str) -> Outcome:
+    return Outcome(action, Result.FAILED, why, "Recipient", "site administrator")
+
+
+def _spans(text: str, slot: datetime, site: SitePort, settings: Settings) -> tuple[Period, Period]:
+    """What a digest of the slot is about, and the one before it."""
+    span = Span.parse(text)
+    period = span.due(slot, site.zone, settings.week_starts)
+    return period, span.previous(period, settings.week_starts)
+
+
+def _told_of(
+    site: SitePort,
+    settings: Settings,
+    spans: tuple[Period, Period],
+    figures: Figures,
+    currency: str,
+    language: str,
+) -> dict[str, Any]:
+    """What a template is told, but for the recipient and whether it is late."""
+    period, before = spans
+    return {
+        "language": language,
+        "currency": currency,
+        "title": said(settings.title, language),
+        "first": period.first,
+        "last": period.last,
+        "before_first": before.first,
+        "before_last": before.last,
+        "compared": any(one.before is not None and one.period == period for one in figures.metrics),
+        "site_name": name_of(site),
+        "desk_url": f"{site.url}{site.dialect.desk}",
+        **shown(figures, language, currency),
+    }
+
+
+def doubts(inquiry: Inquiry, settings: Settings) -> Iterator[Doubt]:
+    """What `check` looks at beyond the needs: each figure is asked for, and a letter made of them; who reads it."""
+    site, tally, slot = inquiry.site, Tally("check"), inquiry.now()
+    due = partial(_spans, slot=slot, site=site, settings=settings)
+    reader = FigureReader(site, lambda: None, tally, due, compare=settings.compare, glance=True)
+    figures = reader.all(settings.metrics, settings.tables, settings.lists, settings.period)
+    for _, label, error in reader.failed:
+        yield Doubt(f"{label!r}: {error}", "Correct this part of the digest.")
+    if settings.company and not site.get_list("Company", ["name"], [["name", "=", settings.company]], 0, 1):
+        yield Doubt(f"company: the site shows no company {settings.company!r}", "Correct the name.")
+    if settings.currency and not site.get_list("Currency", ["name"], [["name", "=", settings.currency]], 0, 1):
+        yield Doubt(f"currency: the site has no currency {settings.currency!r}", "Correct the code.")
+    yield from language_doubts(settings.language, settings.templates)
+    yield from _reader_doubts(site, settings)
+    known = _told_of(site, settings, due(settings.period), figures.with_samples(), settings.currency, settings.language)
+    whose = {"name": "ann", "email": "ann@example.com", "full_name": "Ann", "language": settings.language}
+    day = slot.astimezone(site.zone).date()
+    with Renderer(settings.templates) as renderer:
+        try:
+            renderer.render(settings.template, {**known, "recipient": whose, "due": day, "late": False})
+        except TemplateProblem as error:
+            yield Doubt(str(error), error.action)
+
+
+def _reader_doubts(site: SitePort, settings: Settings) -> Iterator[Doubt]:
+    people = People(site)
+    people.learn(settings.to)
+    for name in settings.to:
+        one = _reader(people.named(name))
+        if isinstance(one, str):
+            yield Doubt(f"to: {one}", "Correct the name or address, or the user.")
+    if settings.users is not None:
+        try:
+            matching = site.get_list("User", ["name"], settings.users, 0, 1)
+        except (Invalid, NotFound, ServerBug) as error:
+            yield Doubt(
+                f"users: {error}", 'Correct the filters; those of child rows are ["Has Role", "role", "=", "…"].'
+            )
+        else:
+            if not matching:
+                yield Doubt("users: no user matches", "Nothing, if nobody shall read it yet.", grave=False)
 
 
 class DigestPart(Part):
@@ -237,8 +326,9 @@ class DigestPart(Part):
         test = f"test {run.id}|" if settings.wish.send_to else ""
         self._post = Post(run, OWNER, f"{run.job}|{self._period.key}|{test}", settings.per_minute)
         self._test = test
-        self._people: dict[str, Person] = {}
-        """Of the batch under way, by user."""
+        self._users = People(run.site)
+        self._people: dict[str, Person | str] = {}
+        """Of the batch under way, by name; a sentence where there is no mail for them."""
         self._under_way: dict[str, Action] = {}
         """Mark → action, of letters whose fate is not known yet."""
         self._figures = Figures()
@@ -250,9 +340,7 @@ class DigestPart(Part):
         """Letters that the template failed for; None once one succeeded."""
 
     def _due(self, text: str) -> tuple[Period, Period]:
-        span, starts = Span.parse(text), self._settings.week_starts
-        period = span.due(self._slot, self._site.zone, starts)
-        return period, span.previous(period, starts)
+        return _spans(text, self._slot, self._site, self._settings)
 
     # What it tells
 
@@ -262,24 +350,26 @@ class DigestPart(Part):
         self._read()
         if self._figures.empty and settings.empty == "skip" and not settings.wish.preview:
             return self.tally.note("there is nothing to tell, so nothing is sent (empty = skip)")
+        self._recover()
         for people in self._batches():
             if self._previewed:
                 return None
-            self._people = {person.name: person for person in people}
+            self._people = {name: _reader(one) for name, one in people}
             why = f"{said(settings.title, 'en')}, {self._period.first} to {self._period.last}"
-            yield [Action("send", "User", person.name, why) for person in people]
+            yield [Action("send", "User", name, why) for name, _ in people]
         self._people = {}
         yield []  # what is open yet is settled
         return None
 
     def _read(self) -> None:
         settings = self._settings
-        reader = Reader(self._run, self.tally, self._due, compare=settings.compare)
+        reader = FigureReader(self._site, self._run.check, self.tally, self._due, compare=settings.compare)
         self._figures = reader.all(settings.metrics, settings.tables, settings.lists, settings.period)
         self._currency = self._currency_of()
         for doctype, label, error in reader.failed:
             action = Action("compute", doctype, label, "a figure of the digest")
-            self.tally.add(Outcome(action, Result.FAILED, f"left out: {error}", error.kind, error.who))
+            who = error.who if isinstance(error, NotPermitted) else "operator"
+            self.tally.add(Outcome(action, Result.FAILED, f"left out: {error}", error.kind, who))
 
     def _currency_of(self) -> str:
         settings = self._settings
@@ -304,8 +394,8 @@ class DigestPart(Part):
 
     # Who reads it
 
-    def _batches(self) -> Iterator[list[Person]]:
-        batch: list[Person] = []
+    def _batches(self) -> Iterator[list[Reader]]:
+        batch: list[Reader] = []
         for page in self._pages():
             batch += page
             while len(batch) >= BATCH:
@@ -314,30 +404,22 @@ class DigestPart(Part):
         if batch:
             yield batch
 
-    def _pages(self) -> Iterator[list[Person]]:
+    def _pages(self) -> Iterator[list[Reader]]:
         """Each as often as the configuration names them; the ledger makes it one mail."""
         settings = self._settings
         if settings.wish.send_to or settings.wish.only:
             yield self._named([settings.wish.send_to or settings.wish.only])
             return
-        fields = ["email", "full_name", "language", "enabled"]
         if settings.users is not None:
-            for page in self._site.paginate("User", fields, settings.users, page_length=PAGE):
-                yield [_person(row) for row in page]
+            where = [*settings.users, ["name", "!=", GUEST]]
+            for page in self._site.paginate("User", FIELDS, where, page_length=PAGE):
+                yield self._users.of_rows(page)
         for start in range(0, len(settings.to), PAGE):
             yield self._named(settings.to[start : start + PAGE])
 
-    def _named(self, names: Sequence[str]) -> list[Person]:
-        """Users by name, users by address, and addresses of others: two requests for all of them."""
-        fields = ["name", "email", "full_name", "language", "enabled"]
-        known: dict[str, dict[str, Any]] = {}
-        for key in ("email", "name"):
-            rows = self._site.get_list("User", fields, [[key, "in", list(names)]])
-            known |= {str(row[key]).casefold(): row for row in rows if row.get(key)}
-        return [
-            _person(known[name.casefold()]) if name.casefold() in known else _stranger(name)
-            for name in dict.fromkeys(names)
-        ]
+    def _named(self, names: Sequence[str]) -> list[Reader]:
+        self._users.learn(names)
+        return [(name, self._users.named(name)) for name in dict.fromkeys(names)]
 
     # Sending
 
@@ -346,16 +428,17 @@ class DigestPart(Part):
             yield from self._preview(actions)
             return
         letters: list[Letter] = []
-        known = self._post.known([self._mark(person) for person in self._people.values()])
+        known = self._known_letters()
         for action in actions:
             person = self._people[str(action.name)]
+            if isinstance(person, str):
+                yield _unreachable(action, person)
+                continue
             mark = self._mark(person)
-            if person.problem:
-                yield Outcome(action, Result.FAILED, person.problem, "Recipient", "site administrator")
-            elif mark in self._under_way:
-                yield Outcome(action, Result.KEPT, f"another reader has the address {person.email}, too")
+            if mark in self._under_way:
+                yield Outcome(action, Result.KEPT, f"another reader has the address {person.address}, too")
             elif known.get(mark, {}).get("state") in ("sent", "not queued"):
-                yield self._outcome(kept(Letter(person.email, "", "", mark), known[mark]), action)
+                yield self._outcome(kept(Letter(person.address, "", "", mark), known[mark]), action)
             else:
                 try:
                     letters.append(self._letter(person))
@@ -376,56 +459,65 @@ class DigestPart(Part):
 
     def _outcome(self, fate: Fate, action: Action) -> Outcome:
         self.tally.again = self.tally.again or fate.passing
+        if self._test and fate.result is Result.DONE:
+            self.tally.note(f"sent to {fate.letter.recipient}, and to nobody else")
         return Outcome(action, fate.result, fate.reason, fate.error, fate.who)
 
     def foresee(self, actions: list[Action]) -> Iterable[Outcome]:
         if self._settings.wish.preview:
             yield from self._preview(actions)
             return
-        known = self._post.known([self._mark(person) for person in self._people.values()])
+        known = self._known_letters()
         for action in actions:
             person = self._people[str(action.name)]
-            if person.problem:
-                yield Outcome(action, Result.FAILED, person.problem, "Recipient", "site administrator")
+            if isinstance(person, str):
+                yield _unreachable(action, person)
             elif known.get(self._mark(person), {}).get("state") in ("sent", "not queued"):
                 yield Outcome(action, Result.KEPT, "sent before")
             else:
                 yield Outcome(action, Result.PLANNED, action.why)
 
+    def _known_letters(self) -> dict[str, dict[str, Any]]:
+        return self._post.known([self._mark(one) for one in self._people.values() if isinstance(one, Person)])
+
     def _mark(self, person: Person) -> str:
-        return mark_of(self._site.url, self._run.job, self._period.key, self._test, person.email.casefold())
+        return self._mark_at(person.address)
+
+    def _mark_at(self, address: str) -> str:
+        return mark_of(self._run.job, self._period.key, self._test, address.casefold())
+
+    def _recover(self) -> None:
+        """What another daemon sent for this period, or this one before it lost its state."""
+        if self._test or self._settings.wish.preview or self._post.looked:
+            return
+        if self._run.dry_run:
+            self.tally.note("a run would first ask the site what another daemon sent for this period")
+        else:
+            self._post.recover(group_of(self._run.job, self._period.key, self._test), self._slot, self._mark_at)
 
     def _letter(self, person: Person) -> Letter:
         """Raises TemplateProblem."""
         made = self._renderer.render(self._settings.template, self._told(person))
         self._failures = None
-        reference = ("User", person.name) if person.is_user else None
-        return Letter(person.email, subject_of(made.subject), made.html, self._mark(person), reference)
+        reference = ("User", person.key) if person.user else None
+        return Letter(person.address, subject_of(made.subject), made.html, self._mark(person), reference)
 
     def _told(self, person: Person) -> dict[str, Any]:
         language = person.language or self._settings.language
         if language not in self._known:
             self._known[language] = self._common(language)
-        whose = {"name": person.name, "email": person.email, "full_name": person.full_name, "language": language}
+        whose = {"name": person.key, "email": person.address, "full_name": person.full_name, "language": language}
         return {**self._known[language], "recipient": whose}
 
     def _common(self, language: str) -> dict[str, Any]:
-        zone, site = self._site.zone, self._site
+        zone, settings = self._site.zone, self._settings
         due = self._slot.astimezone(zone).date()
+        late = not (settings.wish.preview or self._test) and self._run.started.astimezone(zone).date() > due
+        spans = self._period, self._before
         return {
-            "language": language,
-            "currency": self._currency,
-            "title": said(self._settings.title, language),
-            "first": self._period.first,
-            "last": self._period.last,
-            "before_first": self._before.first,
-            "before_last": self._before.last,
-            "compared": self._settings.compare and any(figure.before is not None for figure in self._figures.metrics),
+            **_told_of(self._site, settings, spans, self._figures, self._currency, language),
             "due": due,
-            "late": self._run.now().astimezone(zone).date() > due,
-            "site_name": urlsplit(site.url).hostname or site.url,
-            "desk_url": f"{site.url}{site.dialect.desk}",
-            **shown(self._figures, language, self._currency),
+            "late": late,
         }
 
     def _preview(self, actions: list[Action]) -> Iterator[Outcome]:
@@ -433,8 +525,8 @@ class DigestPart(Part):
         path = self._settings.wish.preview
         for action in actions:
             person = self._people[str(action.name)]
-            if person.problem:
-                yield Outcome(action, Result.FAILED, person.problem, "Recipient", "site administrator")
+            if isinstance(person, str):
+                yield _unreachable(action, person)
             elif path is None or self._previewed:
                 continue
             else:
@@ -444,7 +536,7 @@ class DigestPart(Part):
                 except OSError as error:
                     raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
                 self._previewed = True
-                self.tally.note(f"{path}: {made.subject!r}, as {person.email} would get it; nothing was sent")
+                self.tally.note(f"{path}: {made.subject!r}, as {person.address} would get it; nothing was sent")
                 yield Outcome(action, Result.PLANNED, "letter written to a file")
 
     def close(self) -> None:
@@ -452,25 +544,6 @@ class DigestPart(Part):
         if not self._run.dry_run:
             old = self._slot - 2 * self._settings.patience - KEPT_LEDGER
             prune(self._run, OWNER, self._run.job, old.date().isoformat())
-
-
-def _person(row: dict[str, Any]) -> Person:
-    name, email = str(row.get("name") or ""), str(row.get("email") or "").strip()
-    problem = ""
-    if not int(row.get("enabled") or 0):
-        problem = f"the user {name} is disabled"
-    elif not email:
-        problem = f"the user {name} has no e-mail address"
-    elif not is_address(email):
-        problem = f"the e-mail address of {name} is none: {email[:80]!r}"
-    return Person(name, email, str(row.get("full_name") or ""), str(row.get("language") or ""), problem)
-
-
-def _stranger(text: str) -> Person:
-    if is_address(text):
-        return Person(text, text, is_user=False)
-    problem = f"{text[:80]!r} is neither a user of the site nor an e-mail address"
-    return Person(text, problem=problem, is_user=False)
 
 
 # Answering why
@@ -491,15 +564,14 @@ def explain(inquiry: Inquiry, settings: Settings, words: Sequence[str]) -> list[
     mail. Raises UsageError."""
     if len(words) != 1:
         raise UsageError("a digest is asked about one reader: name the user, or the address")
-    wanted = words[0].casefold()
-    fields = ["name", "email", "full_name", "language", "enabled"]
-    rows = [row for key in ("name", "email") for row in inquiry.site.get_list("User", fields, [[key, "=", words[0]]])]
-    person = _person(rows[0]) if rows else _stranger(words[0])
-    told = [{"about": words[0], "state": "reader" if not (why := _why_not(inquiry, settings, person, wanted)) else
-             "left out", "why": why or "the next digest goes to them"}]  # fmt: skip
+    one = _reader(People(inquiry.site).named(words[0]))
+    why = one if isinstance(one, str) else _why_not(inquiry, settings, one)
+    state = "left out" if why else "reader"
+    told = [{"about": words[0], "state": state, "why": why or "the next digest goes to them"}]
+    address = words[0] if isinstance(one, str) else one.address
     journal = inquiry.journal(OWNER)
     for period in _periods(journal, inquiry.job):
-        mark = mark_of(inquiry.site.url, inquiry.job, period, "", person.email.casefold())
+        mark = mark_of(inquiry.job, period, "", address.casefold())
         key = f"{inquiry.job}|{period}|{mark}"
         entry = journal.pick([key]).get(key)
         about = f"{said(settings.title, settings.language)} of {period}"
@@ -514,19 +586,16 @@ def explain(inquiry: Inquiry, settings: Settings, words: Sequence[str]) -> list[
     return told
 
 
-def _why_not(inquiry: Inquiry, settings: Settings, person: Person, wanted: str) -> str:
+def _why_not(inquiry: Inquiry, settings: Settings, person: Person) -> str:
     """Why the next digest does not go to them, or ""."""
-    named = wanted in (name.casefold() for name in settings.to) or person.email.casefold() in map(
-        str.casefold, settings.to
-    )
-    where = settings.users
-    if where is None and not named:
+    if {person.key.casefold(), person.address.casefold()} & {name.casefold() for name in settings.to}:
+        return ""
+    if settings.users is None:
         return "`to` does not name them"
-    if where is not None and not named:
-        for condition in where:
-            if not inquiry.site.get_list("User", ["name"], [["name", "=", person.name], condition], 0, 1):
-                return f"they do not match the filter {list(condition)} of `users`"
-    return person.problem
+    for condition in settings.users:
+        if not inquiry.site.get_list("User", ["name"], [["name", "=", person.key], condition], 0, 1):
+            return f"they do not match the filter {list(condition)} of `users`"
+    return ""
 
 
 def _periods(journal: Any, job: str) -> Iterator[str]:

@@ -23,30 +23,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from daemon.core.duration import format_duration
-from daemon.core.kind import DialectPort, Inquiry, Need, Part, Provision, Run, SitePort
+from daemon.core.kind import DialectPort, Doubt, Inquiry, Need, Part, Provision, Run, SitePort
 from daemon.core.plan import Action, Census, Outcome, Result
 from daemon.core.settings import FilePath, JobSettings
 from daemon.core.thresholds import said
-from daemon.errors import Invalid, NotFound, ServerBug, UsageError
+from daemon.errors import Invalid, NotFound, ServerBug, TemplateProblem, UsageError
 from daemon.jobs import _bell
 from daemon.jobs._expiry.find import Finder, NoticeAction, RuleSettings
-from daemon.jobs._expiry.ledger import PROVISION, Ledger, Notice, Subject
-from daemon.jobs._expiry.tell import LeftPart, Office, TellPart
+from daemon.jobs._expiry.ledger import LOG, PROVISION, Ledger, Notice, Subject
+from daemon.jobs._expiry.tell import LeftPart, Office, TellPart, about, shown
+from daemon.jobs._letters import language_doubts, name_of
 from daemon.jobs._people import FIELDS as USER_FIELDS
-from daemon.jobs._people import People
+from daemon.jobs._people import Empty, People, Person
+from daemon.rendering.process import Renderer
 
 PAGE = 200
 """Documents read and decided together."""
 REASONS = 20
 """Sentences in a report about people in whose place others were told."""
-KEPT_LEDGER = timedelta(days=400)
-"""How long the ledger knows what was told of a date after no rule looks at it any more."""
 
 
 class Settings(JobSettings):
@@ -80,6 +81,8 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: 
         yield Need(rule.doctype, (rule.date_field, *rule.people_fields, *filtered), (rule.date_field,))
     yield Need("User", USER_FIELDS)
     yield Need("Communication", mail=True)
+    lacking = "who loses the daemon's state tells everybody again"
+    yield Need(LOG, (), (), ("read", "create"), by_setup=True, lacking=lacking)
     if "desk" in settings.ways:
         lacking = "people are told by mail alone"
         yield Need(_bell.NOTIFICATION, (), (), ("create",), by_setup=True, lacking=lacking)
@@ -109,12 +112,23 @@ def parts(run: Run, settings: Settings) -> Iterator[Part]:
         twins = sum(part.rule.doctype == rule.doctype for part in made)
         name = f"{rule.doctype} ({twins + 1})" if twins else rule.doctype
         made.append(RulePart(run, rule, office, people, name))
+        office.rules[name] = made[-1].tally
     yield from made
     telling = TellPart(office)
     yield telling
     if not run.dry_run and not telling.tally.error and not telling.tally.counts[Result.UNCERTAIN]:
-        for part in made:
-            part.conclude()
+        _conclude(
+            office, [part for part in made if all(one.through for one in made if one.rule.name == part.rule.name)]
+        )
+
+
+def _conclude(office: Office, parts: Sequence[RulePart]) -> None:
+    """All that was due is told: what is over now need not be looked at again, but for `look_back`. Rules about one date
+    share that memory, so one that failed holds it for all of them."""
+    for part in parts:
+        part.conclude()
+    for doctype, field in dict.fromkeys((part.rule.doctype, part.rule.date_field) for part in parts):
+        office.ledger.prune(doctype, field, office.today)
 
 
 def _today(run: Inquiry) -> date:
@@ -158,7 +172,7 @@ class RulePart(Part):
 
     def apply(self, actions: list[Action]) -> Iterable[Outcome]:
         decided = [one for one in actions if isinstance(one, NoticeAction)]
-        notices = [one.notice for one in decided if one.notice]
+        notices = [replace(one.notice, rule=self.tally.part) for one in decided if one.notice]
         self._office.ledger.learn(self._finder.news)
         self._finder.news = {}
         self._office.ledger.queue(notices)
@@ -180,12 +194,15 @@ class RulePart(Part):
         for why, number in self._finder.replaced.most_common(REASONS):
             self.tally.note(f"{number:,} {'time' if number == 1 else 'times'} told to the fallback: {why}")
 
+    @property
+    def through(self) -> bool:
+        """It has found all that is due."""
+        return self._complete and not self.tally.error
+
     def conclude(self) -> None:
-        """All that was due is told: what is over now need not be looked at again, but for `look_back`."""
-        if self._complete and not self.tally.error:
-            self._run.remember(self._finder.memory, str(self._office.today))
-            first, _ = self._finder.window()
-            self._office.ledger.prune(self.rule.doctype, self.rule.date_field, first - KEPT_LEDGER)
+        rule, today = self.rule, self._office.today
+        self._run.remember(self._finder.memory, str(today))
+        self._office.ledger.look_from((rule.doctype, rule.date_field, self.tally.part), self._finder.window()[0], today)
 
 
 def _undue(action: NoticeAction) -> Outcome:
@@ -196,6 +213,48 @@ def _undue(action: NoticeAction) -> Outcome:
 
 def _planned(action: NoticeAction, notice: Notice) -> Outcome:
     return Outcome(action, Result.PLANNED, action.why, summary=f"due {said(notice.threshold)}")
+
+
+# Looking beforehand
+
+
+def doubts(inquiry: Inquiry, settings: Settings) -> Iterator[Doubt]:
+    """What `check` looks at beyond the needs: each rule's filters and people, and the templates."""
+    ledger, people, today = Ledger(inquiry), People(inquiry.site), _today(inquiry)
+    for rule in settings.rules:
+        for one in _of_rule(Finder(inquiry, rule, ledger, people, today), inquiry):
+            yield replace(one, what=f"{rule.name}: {one.what}")
+    yield from language_doubts(settings.language, settings.templates)
+    subject = Subject("ToDo", "date", "TODO-1", today, "A title", "Due Date", "row", 1)
+    person = Person("ann@example.com", "ann@example.com", "Ann")
+    notice = shown(inquiry.site, Notice(subject, 0, person), today)
+    known = about(inquiry.site, settings, person, today, name_of(inquiry.site))
+    with Renderer(settings.templates) as renderer:
+        letters: list[tuple[str, dict[str, Any]]] = [
+            (settings.template, {"notices": [notice], "part": 1, "whole": True}),
+            (settings.bell, {"notice": notice}),
+        ]
+        for template, more in letters:
+            try:
+                renderer.render(template, {**known, **more})
+            except TemplateProblem as error:
+                yield Doubt(f"{error}; the shipped one would be used", error.action)
+
+
+def _of_rule(finder: Finder, inquiry: Inquiry) -> Iterator[Doubt]:
+    rule, people = finder.rule, finder.people
+    try:
+        finder.meta()
+        inquiry.site.get_list(rule.doctype, finder.fields, [*rule.where, *finder.dated()], 0, 1)
+    except (Invalid, NotFound, ServerBug) as error:
+        yield Doubt(str(error), "Correct DocType, fields and filters of the rule.")
+        return
+    for who in (rule.notify, rule.fallback):
+        named = [*map(people.user, who.users), *map(people.at, who.addresses)]
+        named += [people.why_nobody(role) for role in who.roles if not people.of_role(role)]
+        for one in named:
+            if isinstance(one, str):
+                yield Doubt(one, "Correct the name, or take it out.", grave=not isinstance(one, Empty))
 
 
 # Answering why

@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from babel import Locale, UnknownLocaleError, dates, numbers
+from babel import Locale, UnknownLocaleError, dates, numbers, units
 
 FALLBACK = "en"
 EXACT = 15
@@ -74,14 +74,31 @@ def _scientific(amount: Decimal, locale: Locale) -> str:
     return str(numbers.format_scientific(amount, "0.###E0", locale=locale))
 
 
-def percent(value: Any, locale: Locale) -> str:
-    """0.25 as 25 %: whole from ten on, one decimal below."""
+def percent(value: Any, locale: Locale, digits: int | None = None) -> str:
+    """0.25 as 25 %: with up to `digits` decimals; None: whole from ten on, one decimal below."""
     amount = exact(value)
     if amount.adjusted() >= EXACT:
         return f"{_scientific(amount * 100, locale)} %"
     pattern = numbers.parse_pattern(locale.percent_formats[None].pattern)
-    pattern.frac_prec = (0, 0) if abs(amount) >= Decimal("0.1") else (0, 1)
+    few = 0 if abs(amount) >= Decimal("0.1") else 1
+    pattern.frac_prec = (0, few if digits is None else digits)
     return str(pattern.apply(amount, locale))
+
+
+_LENGTHS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def duration(value: Any, locale: Locale) -> str:
+    """So many seconds, as days, hours, minutes and seconds: "1 hr 30 min"."""
+    amount = exact(value)
+    if amount.adjusted() >= EXACT:
+        return f"{_scientific(amount, locale)} s"
+    left, parts = abs(round(amount)), list[str]()
+    for unit, length in _LENGTHS:
+        number, left = divmod(left, length)
+        if number or (unit == "second" and not parts):
+            parts.append(units.format_unit(number, f"duration-{unit}", "short", locale=locale))
+    return ("-" if amount < 0 else "") + " ".join(parts)
 
 
 def day(value: date, locale: Locale, style: str = "medium") -> str:

@@ -38,6 +38,12 @@ class Rendered:
     """A whole document, its styles inlined."""
 
 
+def languages(folder: Path | None = None) -> frozenset[str]:
+    """Those in which letters are: for which there are words among those that ship, or in the folder."""
+    places = [Path(__file__).parent.parent / "templates", *([folder] if folder else [])]
+    return frozenset({"en", *(file.stem for place in places for file in (place / "words").glob("*.json"))})
+
+
 class Renderer:
     """Renders templates of `folder` and those that ship. The process starts with the first letter; threads may share.
 
@@ -45,6 +51,7 @@ class Renderer:
     """
 
     def __init__(self, folder: Path | None = None, *, seconds: float = SECONDS, memory: int = MEMORY) -> None:
+        self._folder = folder
         self._arguments = [str(folder or ""), str(seconds), str(memory)]
         self._seconds, self._memory = seconds, memory
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,6 +78,8 @@ class Renderer:
         return Rendered(found["subject"], found["html"])
 
     def _ask(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        if self._folder and not self._folder.is_dir():
+            raise TemplateProblem(f"templates: there is no folder {self._folder}")
         line = json.dumps(wanted, default=_plain).encode()
         with self._lock:
             answer = self._answer(line)
@@ -103,6 +112,7 @@ class Renderer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={},  # ours may hold the API key
         )
         return self._process
 

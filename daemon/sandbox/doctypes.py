@@ -294,7 +294,7 @@ Custom DocPerm | Core
   cancel:Check; amend:Check; report:Check; export:Check; share:Check; print:Check; email:Check
 System Settings | Core | issingle
   + System Manager: read write
-  time_zone:Data; country:Data; language:Data; allow_error_traceback:Check
+  time_zone:Data; country:Data; language:Data; allow_error_traceback:Check; app_name:Data
 File | Core
   + All: read write create delete
   + System Manager: all

@@ -170,7 +170,7 @@ def rows(site: FrappeSite, doctype: str, asked: Mapping[str, Any]) -> list[Any]:
 
 def count(site: FrappeSite, asked: Mapping[str, Any]) -> int:
     wanted = listing(site, asked["doctype"], asked)
-    sql = wanted.count_sql()
+    sql = wanted.count_sql(distinct=asked.get("distinct") in (True, "true"))
     return int(site.store.value(sql, wanted.values))
 
 
@@ -223,12 +223,14 @@ def reportview_get(site: FrappeSite, doctype: str, **asked: Any) -> Doc | list[A
 
 
 @method("frappe.desk.reportview.get_count")
-def reportview_get_count(site: FrappeSite, doctype: str, filters: Any = None, or_filters: Any = None) -> int:
+def reportview_get_count(
+    site: FrappeSite, doctype: str, filters: Any = None, or_filters: Any = None, distinct: Any = None
+) -> int:
     """14 and 15 take a DocType whose name holds a word of SQL for a sub-query (db_query.py:sanitize_fields)."""
     words = ("select", "create", "insert", "delete", "drop", "update", "case", "show")
     if site.version != "16" and any(word in doctype.lower() for word in words):
         raise FrappeError("DataError", "Use of sub-query or function is restricted")
-    return count(site, {"doctype": doctype, "filters": filters, "or_filters": or_filters})
+    return count(site, {"doctype": doctype, "filters": filters, "or_filters": or_filters, "distinct": distinct})
 
 
 @method("frappe.client.get_count")

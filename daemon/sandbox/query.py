@@ -72,9 +72,10 @@ class Listing:
             raise FrappeError("ProgrammingError", text, thrown=False)
         return ""
 
-    def count_sql(self) -> str:
-        where = self._where()
-        return " ".join((f"SELECT COUNT(*) FROM {table(self.doctype.name)}", *self._joins.values(), where))
+    def count_sql(self, *, distinct: bool = False) -> str:
+        where, source = self._where(), table(self.doctype.name)
+        what = f"DISTINCT {source}.name" if distinct else "*"
+        return " ".join((f"SELECT COUNT({what}) FROM {source}", *self._joins.values(), where))
 
     # Fields
 

@@ -93,6 +93,7 @@ class FrappeSite:
         """What is there from the first day."""
         self.user = "Administrator"
         settings = {"time_zone": self.zone.key, "allow_error_traceback": 1, "country": "United States"}
+        settings["app_name"] = "Frappe"
         self.store.insert("System Settings", {**self.stamps("System Settings"), **settings})
         self.store.insert("Log Settings", self.stamps("Log Settings"))
         for role in ROLES:

@@ -11,7 +11,7 @@ message ids will not do: the first is shown, the others `make` takes from nobody
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,13 @@ class Mail:
                 action="Give the daemon's user the role System Manager.",
             )
         return str(found[0]["name"]) if found else None
+
+    def of_group(self, group: str, since: datetime) -> Iterator[list[tuple[str, str]]]:
+        """Pages of (recipient, name of the Communication) of letters whose marks begin with `group`, made at `since` or
+        later, as far as this user sees them."""
+        where = [["creation", ">=", self._site.bound(since - SLACK)], ["content", "like", f"%{group}-%"]]
+        for page in self._site.paginate("Communication", ["recipients"], where):
+            yield [(str(row.get("recipients") or "").strip(), str(row["name"])) for row in page]
 
     def standing(self, names: Sequence[str]) -> dict[str, str] | None:
         """Communication → status of its row in Email Queue (Not Sent, Sending, Sent, Error …), in one request.

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from daemon.core.plan import Tally
-from daemon.jobs._digest.figures import ListSettings, MetricSettings, Reader, TableSettings
+from daemon.jobs._digest.figures import FigureReader, ListSettings, MetricSettings, TableSettings
 from daemon.site.dialect import Dialect
 
 from .conftest import CLERK, MANAGER
@@ -31,9 +31,9 @@ def payments(site, mark):
     return mark
 
 
-def reader(client) -> Reader:
+def reader(client) -> FigureReader:
     run = SimpleNamespace(site=client, check=lambda: None)
-    return Reader(run, Tally("x"), lambda text: None, compare=False)
+    return FigureReader(run.site, run.check, Tally("x"), lambda text: None, compare=False)
 
 
 def metric(function: str, doctype: str, filters=()):
@@ -94,6 +94,6 @@ def test_a_list_of_documents(client, payments):
     """In order, with its links, and how many there are in all."""
     asked = {"label": "x", "doctype": payments, "fields": ["name", "amount", "creation"]}
     (found,) = reader(client).all([], [], [ListSettings(**asked, limit=2, order_by="amount desc")], "last week").lists
-    assert [cells[1] for _, cells in found.rows] == [Decimal("100000.33"), Decimal("19.95")]
+    assert [cells[1] for _, cells, _ in found.rows] == [Decimal("100000.33"), Decimal("19.95")]
     assert (found.total, [kind for _, kind in found.columns]) == (5, ["text", "money", "datetime"])
     assert found.rows[0][0] == f"{client.url}{client.dialect.desk}/{payments}/{found.rows[0][1][0]}"

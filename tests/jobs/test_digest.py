@@ -15,9 +15,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon import check, config
+from daemon.app import App
 from daemon.cli import main
 from daemon.core.kind import Need
 from daemon.errors import ConfigError
+from daemon.jobs._people import People
+from daemon.runner import Order
 from daemon.sandbox import Fault, Sandbox
 from daemon.service import Service
 from daemon.site import provision
@@ -149,6 +152,7 @@ def test_the_figures_of_the_last_week_reach_each_reader_once(site, daemon):
     assert "Revenue $210.30 ▲ 110% from $100.00" in text
     assert "Ale 2 $100.10 Beer 6 $60.10" in text and "Cider" not in text and "The first 2; there are more." in text
     assert "Hello Reader 1," in text and "Nov 16 – 22, 2026" in text and "Reader 2" not in text
+    assert "Sent by Frappe to reader1@example.com." in text  # as the site calls itself: its address is no name
     assert one.once()["counts"] == {"kept": 3} and len(site.outbox) == 3
 
 
@@ -178,6 +182,62 @@ def test_what_the_site_will_not_add_up_is_added_up_here(site, daemon, monkeypatc
     assert summed == figures and len(figures) == 3
     notes = [note.partition(":")[0] for note in report["parts"][0]["notes"]]
     assert notes == ["Revenue", "Top items"] and "summed row by row" in report["parts"][0]["notes"][0]
+
+
+def test_a_filter_on_child_rows_repeats_no_document(site, daemon):
+    """SI-0 has two rows that match: it is counted, added up, grouped and listed once, by the site or here."""
+    child = 'filters = [["docstatus", "=", 1], ["Sales Invoice Item", "qty", ">", 0]]\nperiod = "any"\n'
+    sums = (
+        '[[jobs.job.metrics]]\nlabel = "Sum"\ndoctype = "Sales Invoice"\nfunction = "sum"\nfield = "base_grand_total"\n'
+    )
+    count = '[[jobs.job.metrics]]\nlabel = "Number"\ndoctype = "Sales Invoice"\n'
+    table = '[[jobs.job.tables]]\nlabel = "Days"\ndoctype = "Sales Invoice"\ngroup_by = "posting_date"\nmeasures = '
+    table += '[{ label = "Total", field = "base_grand_total" }]\nlimit = 9\n'
+    listed = '[[jobs.job.lists]]\nlabel = "Invoices"\ndoctype = "Sales Invoice"\nfields = ["name"]\norder_by = "name"\n'
+    report = daemon(site, job(parts="".join(part + child for part in (sums, count, table, listed)))).once()
+    text = text_of(received(site)["reader1@example.com"])
+    assert (
+        report["status"] == "done"
+        and "Sum all dates $1,087.30" in text
+        and "Number all dates 5" in text
+        and "2026-11-16 $110.10" in text
+    )
+    assert "Invoices ID SI-0 SI-1 SI-2 SI-4 SI-5" in text
+
+
+def test_nothing_is_no_number(site, daemon, monkeypatch):
+    """A field that holds nothing is no part of an average, and no least, whoever adds up."""
+    site.set("Sales Invoice", "SI-1", base_grand_total=None)
+    parts = "".join(
+        f'[[jobs.job.metrics]]\nlabel = "{function}"\ndoctype = "Sales Invoice"\nfunction = "{function}"\n'
+        'field = "base_grand_total"\nfilters = [["docstatus", "=", 1]]\nperiod = "any"\n'
+        for function in ("sum", "average", "min")
+    )
+    one = daemon(site, job(parts=parts))
+    _, figures = daemon_report(one, site)
+    assert "sum all dates $1,037.20 average all dates $259.30 min all dates $50.10" in figures[0]
+    monkeypatch.setattr("daemon.site.dialect.Dialect.aggregate", lambda *_: "nonsense(name) as x")
+    assert daemon_report(one, site)[1] == figures
+
+
+def test_documents_without_rows_are_no_group(site, daemon):
+    """Of child rows; a row without a value is one, and is called so."""
+    site.seed("Sales Invoice", [{"name": "SI-none", "posting_date": "2026-11-17", "docstatus": 1}])
+    items = [{"item_code": "", "item_name": "", "base_amount": 900, "qty": 1}]
+    daemon(site, job(parts=TABLE)).once()
+    assert "Ale 2 $100.10 Beer 6 $60.10 The first 2" in text_of(received(site)["reader1@example.com"])
+    site.seed("Sales Invoice", [{"name": "SI-blank", "posting_date": "2026-11-17", "docstatus": 1, "items": items}])
+    _, texts = daemon_report(daemon(site, job(parts=TABLE)), site)
+    assert "(none) 1 $900.00 Ale 2 $100.10 The first 2" in texts[0]
+
+
+def test_a_date_that_is_none_costs_its_cell_alone(site15, daemon):
+    """MariaDB's 0000-00-00, as old imports leave it."""
+    site15.set("Sales Invoice", "SI-0", posting_date="0000-00-00")
+    listed = '[[jobs.job.lists]]\nlabel = "L"\ndoctype = "Sales Invoice"\nfields = ["name", "posting_date"]\n'
+    report = daemon(site15, job(parts=listed + 'order_by = "name"\nlimit = 2\n')).once()
+    assert report["counts"] == {"done": 3}
+    assert "SI-0 SI-1 Nov 22, 2026" in text_of(received(site15)["reader1@example.com"])
 
 
 def daemon_report(one, site) -> tuple[dict, list]:
@@ -214,6 +274,15 @@ def test_whatever_is_wrong_with_one_reader_is_nobody_elses_trouble(site15, daemo
     assert again["counts"] == {"failed": 5, "kept": 7} and len(site15.outbox) == 4
 
 
+def test_guest_reads_nothing(site15, daemon):
+    """Enabled, with an address, and nobody: Administrator's key sees it."""
+    site15.seed("User", [{"name": "Guest", "email": "guest@example.com", "enabled": 1, "user_type": "Website User"}])
+    daemon(
+        site15, job(readers='users = [["name", "in", ["Guest", "reader1@example.com"]]]'), user="Administrator"
+    ).once()
+    assert list(received(site15)) == ["reader1@example.com"]
+
+
 def test_a_figure_that_cannot_be_had_is_left_out_and_said(site15, daemon):
     """An unknown field, one that is no number, a DocType that may not be read or is not there: the digest goes out with
     the others."""
@@ -247,7 +316,7 @@ def test_figures_of_all_kinds(site, daemon):
     daemon(site, job(parts=parts)).once()
     mail = received(site)["reader1@example.com"]
     text = text_of(mail)
-    assert "sum $1,087.30 average $217.46 min $50.10 max $777.00" in text
+    assert "sum all dates $1,087.30 average all dates $217.46 min all dates $50.10 max all dates $777.00" in text
     assert "SI-5 Nov 23, 2026 $777.00 SI-4 Nov 15, 2026 $100.00 The first 2 of 5." in text
     desk = "/desk" if site.wire.site.version == "16" else "/app"
     assert f'href="{site.url}{desk}/sales-invoice/SI-5"' in mail
@@ -261,7 +330,8 @@ def test_an_empty_digest_is_sent_or_skipped(site15, daemon):
     report = one.once()
     assert report["counts"] == {} and "nothing to tell" in report["parts"][0]["notes"][0] and site15.outbox == []
     daemon(site15, job('empty = "send"')).once()
-    assert "Nothing happened in this period." in text_of(received(site15)["reader1@example.com"])
+    text = text_of(received(site15)["reader1@example.com"])
+    assert "Nothing happened in this period." in text and "New orders" not in text and "Top items" not in text
 
 
 @pytest.mark.parametrize(
@@ -286,10 +356,45 @@ def test_the_currency(companies, more, shown, note, site15, daemon):
     assert note in notes[0] if note else notes == []
 
 
-def test_money_in_many_currencies_is_told_of(site15, daemon):
-    """grand_total is each customer's; the field to add up is beside it."""
-    report = daemon(site15, job(parts=METRICS.replace('"base_grand_total"', '"grand_total"'))).once()
-    assert "base_grand_total is in the company's" in report["parts"][0]["notes"][0]
+@pytest.mark.parametrize(("currencies", "total", "noted"), [("EUR EUR", "€210.30", 0), ("EUR USD", "210.30", 2)])
+def test_money_is_labelled_with_the_currency_that_it_is_in(currencies, total, noted, site, daemon):
+    """grand_total is in the currency of each document, the amounts of its rows too: a sum over several has none, and
+    the report says so; a list shows each with its own."""
+    for number, currency in enumerate([*currencies.split(), "EUR"]):
+        site.set("Sales Invoice", f"SI-{number}", currency=currency)
+    listed = '[[jobs.job.lists]]\nlabel = "L"\ndoctype = "Sales Invoice"\nfields = ["name", "grand_total"]\nlimit = 2\n'
+    parts = METRICS.replace('"base_grand_total"', '"grand_total"') + TABLE.replace('"base_amount"', '"amount"')
+    report = daemon(site, job("compare = false", parts=parts + listed + 'order_by = "name"\n')).once()
+    text = text_of(received(site)["reader1@example.com"])
+    assert f"Revenue {total} Top" in text and f"Ale 2 {total[:-6]}100.10" in text
+    assert "SI-0 €110.10 SI-1 " + ("€50.10" if noted == 0 else "$50.10") in text
+    notes = report["parts"][0]["notes"]
+    assert len(notes) == noted and all("there are several" in note and "company's" in note for note in notes)
+
+
+def test_cells_are_written_as_their_fields_mean(site15, daemon):
+    """Percents, lengths of time, text with marks of HTML, and what the site escaped when it was saved."""
+    fields = [("title", "Data"), ("share", "Percent"), ("took", "Duration"), ("text", "Text Editor")]
+    columns = [{"fieldname": one, "fieldtype": kind} for one, kind in fields]
+    site15.add_doctype({"name": "Deal", "fields": columns, "permissions": [{"role": "System Manager", "read": 1}]})
+    facts = {"title": "Fish &amp; <b>", "share": 12.5, "took": 5400, "text": "<p>Hello <b>you</b> &amp; me</p>"}
+    site15.seed("Deal", [{"name": "D-1", **facts}])
+    listed = '[[jobs.job.lists]]\nlabel = "L"\ndoctype = "Deal"\nfields = ["title", "share", "took", "text"]\n'
+    listed += (
+        '[[jobs.job.metrics]]\nlabel = "Took"\ndoctype = "Deal"\nfunction = "sum"\nfield = "took"\nperiod = "any"\n'
+    )
+    daemon(site15, job(parts=listed)).once()
+    text = text_of(received(site15)["reader1@example.com"]).replace("\u00a0", " ")
+    assert "Fish & <b> 12.5% 1 hr 30 min Hello you & me" in text and "Took all dates 1 hr 30 min" in text
+
+
+def test_what_has_a_period_of_its_own_says_which(site15, daemon):
+    """The heading is about the digest's; a figure of another one stands under it."""
+    own = METRICS + 'period = "last 30 days"\n' + TABLE + 'period = "any"\n'
+    daemon(site15, job(parts=own)).once()
+    text = text_of(received(site15)["reader1@example.com"])
+    assert "New orders 2" in text and "Revenue Oct 24 – Nov 22, 2026 $310.30" in text
+    assert "Top items all dates Item Code" in text
 
 
 def test_a_template_of_ones_own(site15, daemon, tmp_path):
@@ -371,8 +476,9 @@ def test_several_missed_slots(lateness, weeks, site15, daemon):
     report = one.once(slot=slot, missed=4)
     assert [part["part"] for part in report["parts"]][-1] == "2026-11-16 to 2026-11-22"
     assert len(site15.outbox) == len(report["parts"]) == weeks
-    orders = [text_of(mail["content"]).partition("New orders ")[2][0] for mail in site15.outbox]
-    assert orders == ["0", "1", "2"][3 - weeks :]
+    texts = [text_of(mail["content"]) for mail in site15.outbox]
+    said = ["Nothing happened in this period.", "New orders 1", "New orders 2"][3 - weeks :]
+    assert all(orders in text for orders, text in zip(said, texts, strict=True))
 
 
 def test_a_late_one_says_so(site15, daemon):
@@ -381,6 +487,100 @@ def test_a_late_one_says_so(site15, daemon):
     one.clock.moment = MONDAY + timedelta(days=1)
     one.once(slot=MONDAY - timedelta(hours=1))
     assert "This digest was due on Nov 23, 2026 and is sent late." in text_of(received(site15)["reader1@example.com"])
+
+
+def test_it_is_not_late_that_it_is_looked_at_later_or_takes_until_midnight(
+    command, site15, daemon, monkeypatch, tmp_path
+):
+    """A preview shows what readers get on its day; a run that began then is in time."""
+    monkeypatch.setattr("daemon.app.SystemClock.now", lambda self: MONDAY + timedelta(days=2))
+    command("--preview", str(tmp_path / "out.html"))
+    assert "is sent late" not in (tmp_path / "out.html").read_text(encoding="utf-8")
+    one, read = daemon(site15, job()), People.of_rows
+
+    def slowly(self, rows):
+        one.clock.moment += timedelta(days=1)
+        return read(self, rows)
+
+    monkeypatch.setattr(People, "of_rows", slowly)
+    assert one.once(slot=MONDAY - timedelta(hours=1))["counts"] == {"done": 3}
+    assert not any("is sent late" in html for html in received(site15).values())
+
+
+def test_what_the_site_has_is_not_sent_again(site, daemon, tmp_path):
+    """By a daemon that lost its state, or another one; nor after the site got another address."""
+    one = daemon(site, job('to = ["stranger@example.org"]'))
+    assert one.once()["counts"] == {"done": 4}
+    moved = one.file.read_text(encoding="utf-8").replace("127.0.0.1", "localhost")
+    one.file.write_text(moved, encoding="utf-8")
+    again = App(config.load(one.file, one.environ), clock=one.clock, log_format="json")
+    assert again.runner.run(Order(again.job("job"), again.new_run_id(), "by hand"))["counts"] == {"kept": 4}
+    again.close()
+    one.app.close()
+    for file in tmp_path.glob("state.db*"):
+        file.unlink() if file.is_file() else None
+    other = daemon(site, job('to = ["stranger@example.org", "new@example.org"]'))
+    assert "first ask the site" in other.once(dry_run=True)["parts"][0]["notes"][0]
+    assert other.once()["counts"] == {"kept": 4, "done": 1} and len(received(site)) == 5
+    site.requests.clear()
+    other.once()
+    assert not any("Communication" in path for _, path, _ in site.requests)
+
+
+def metric(more: str) -> str:
+    return f'[[jobs.job.metrics]]\nlabel = "x"\ndoctype = "Sales Order"\n{more}\n'
+
+
+LISTED = '[[jobs.job.lists]]\nlabel = "x"\ndoctype = "Sales Order"\nfields = ["name"]\n'
+
+
+@pytest.mark.parametrize(
+    ("top", "parts", "said"),
+    [
+        ("", metric('function = "sum"\nfield = "customer"'), "Sales Order.customer is no number"),
+        ("", metric('filters = [["No Such", "x", "=", 1]]'), "No Such"),
+        ("", metric('filters = [["Sales Order Item", "nope", "=", 1]]'), "nope"),
+        ("", TABLE.replace('"qty"', '"item_name"'), "Sales Invoice Item.item_name is no number"),
+        ("", LISTED + 'order_by = "nope desc"', "no field 'nope'"),
+        ('company = "Nope"', METRICS, "no company 'Nope'"),
+        ('currency = "XQZ"', METRICS, "no currency 'XQZ'"),
+        ('to = ["x"]', METRICS, "'x' is neither a user of the site nor an e-mail address"),
+        ('template = "nope.html"', METRICS, "there is no template nope.html"),
+        ('templates = "nowhere"', METRICS, "there is no folder"),
+        ('templates = "mine"', METRICS, "line 1 of digest.html: ZeroDivisionError"),
+        ("", METRICS + TABLE + LISTED, ""),
+    ],
+)
+def test_check_finds_beforehand_what_a_run_would_stumble_over(top, parts, said, site15, daemon, tmp_path):
+    """By asking for each figure and making a letter of them; each is the operator's. What is right has no finding."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "digest.html").write_text("<title>{{ 1 / 0 }}</title>", encoding="utf-8")
+    one = daemon(site15, job(top, parts=parts))
+    with one.app.site() as site:
+        found = [one for one in check.of_site(site, [one.app.job("job")], one.app.asked) if one.subject == "job"]
+    bad = [finding for finding in found if finding.level == check.PROBLEM]
+    assert [finding.who for finding in bad] == ["operator"] * bool(said) and said in "".join(one.what for one in bad)
+
+
+def test_check_doubts_a_language_without_words(site15, daemon):
+    """And filters that no user matches: warnings, since a run goes well."""
+    one = daemon(site15, job('language = "klingon"', readers='users = [["name", "=", "nobody"]]'))
+    with one.app.site() as site:
+        found = [one for one in check.of_site(site, [one.app.job("job")], one.app.asked) if one.subject == "job"]
+    assert [finding.level for finding in found] == [check.WARNING] * 2
+    assert "no words of 'klingon'" in found[0].what and "no user matches" in found[1].what
+
+
+def test_a_letter_is_in_one_language(site15, daemon, tmp_path):
+    """English where nobody translated its words, dates and direction too; a folder may have words of its own."""
+    site15.set("User", "reader1@example.com", language="he")
+    daemon(site15, job()).once()
+    html = received(site15)["reader1@example.com"]
+    assert 'dir="ltr"' in html and "Nov 16 – 22, 2026" in text_of(html) and "Hello Reader 1," in html
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "he.json").write_text('{"Hello {name},": "שלום {name},"}', encoding="utf-8")
+    _, texts = daemon_report(daemon(site15, job('templates = "."')), site15)
+    assert any("שלום Reader 1," in text for text in texts)
 
 
 def test_setup_and_check(site15, daemon):
@@ -426,6 +626,9 @@ def test_check_finds_out_about_mail_beforehand(user, accounts, level, what, site
     [
         (job(parts=""), "needs [[metrics]], [[tables]] or [[lists]]"),
         (job(readers=""), "needs readers"),
+        (job(readers="users = []"), "would be every user"),
+        (job(readers='to = [""]'), "is nobody"),
+        (job(parts=METRICS.replace('"New orders"', '{ de = "" }')), "at least 1 character"),
         (job('period = "last fortnight"'), 'is a period: "last day"'),
         (job(parts='[[jobs.job.metrics]]\nlabel = "x"\ndoctype = "X"\nfunction = "sum"'), "needs a field"),
         (job(parts='[[jobs.job.metrics]]\nlabel = "x"\ndoctype = "X"\nfield = "y"'), "takes no field"),
@@ -449,6 +652,7 @@ def test_no_request_for_each_reader_but_their_mail(site15, daemon):
     one = daemon(site15, job("per_minute = 1000000"))
     one.once()
     one.app.state.forget_between("digest", "", "~")
+    site15.truncate("Communication")
     site15.requests.clear()
     report = one.once()
     assert report["counts"] == {"done": 70}
@@ -541,7 +745,7 @@ def test_a_test_mail_goes_to_one_and_spoils_nothing(command, site15, daemon):
     """As often as it is asked for; the readers still get theirs."""
     for number in (1, 2):
         code, said = command("--send-to", "reader1@example.com")
-        assert code == 0, said
+        assert code == 0 and "sent to reader1@example.com, and to nobody else" in said
         assert [mail["recipients"] for mail in site15.outbox] == [["reader1@example.com"]] * number
     assert daemon(site15, job()).once()["counts"] == {"done": 3}
 
@@ -551,6 +755,13 @@ def test_one_thing_at_a_time(command, arguments):
     """Else the command says how to use it."""
     code, said = command(*arguments)
     assert code == 2 and "--preview FILE [--for USER], or --send-to USER" in said
+
+
+def test_an_unknown_job_is_told_first(command, capsys, site15, daemon):
+    """Before how the command is used."""
+    with pytest.raises(SystemExit):
+        main(["digest", "nope", "--config", str(daemon(site15, job()).file)])
+    assert "has no job 'nope'" in capsys.readouterr().err
 
 
 def test_only_digests_can_be_looked_at(site15, daemon_for, monkeypatch, capsys):

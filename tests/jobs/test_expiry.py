@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from daemon import cli
+from daemon import check, cli, tables
 from daemon.jobs._expiry import tell
 from daemon.rendering.process import Renderer
 
@@ -27,6 +28,7 @@ LICENSE = {
         {"fieldname": "deputy", "fieldtype": "Link", "options": "User"},
         {"fieldname": "contact", "fieldtype": "Data"},
         {"fieldname": "status", "fieldtype": "Data"},
+        {"fieldname": "amended_from", "fieldtype": "Link", "options": "License"},
         {"fieldname": "parts", "fieldtype": "Table", "options": "License Part"},
     ],
     "permissions": [{"role": "System Manager", "read": 1, "write": 1, "create": 1, "email": 1}],
@@ -395,7 +397,7 @@ def test_reads_do_not_grow_with_the_documents(world):
 
     for n in range(5):
         world.user(f"p{n}@example.com")
-    assert requests(1000) - requests(100) <= 18  # 5 pages and 5 hundreds of bells in the place of one of each
+    assert requests(1000) - requests(100) <= 23  # 5 pages and 10 hundreds of bells in the place of one of each
 
 
 def test_documents_over_long_ago_are_left_alone_and_those_of_a_down_time_are_not(world):
@@ -489,3 +491,81 @@ def test_explain_is_a_command(world, monkeypatch, capsys):
     assert command("job", "License", "L-1", "--json")[1].startswith("[")
     assert command("job", "Licence", "L-1")[0] == command("job", "License")[0] == 2
     assert world.mails() == [] and not any(method == "POST" for method, path, _ in world.sandbox.requests)
+
+
+def test_the_row_of_a_rule_counts_what_became_of_its_notices(world, capsys):
+    """Beside the documents that it kept; the run's counts hold each once."""
+    world.license("L-1", 5)
+    world.license("L-2", 5, assigned_to=BOB)
+    world.license("L-3", 90)
+    world.use(jobs(RULE, RULE.replace('"assigned_to"', '"deputy"').replace("[60, 30, 7]", "[5]")))
+    assert world.run()["counts"] == {"done": 4}
+    assert [world.part(name)["whole"] for name in ("License", "License (2)")] == [{"done": 2}, {"done": 2}]
+    tables.show(tables.console(), tables.of_report(world.report))
+    row = re.search(r"License +(\d+) +(\d+) +(\d+) +(\d+) ", capsys.readouterr().out)
+    assert row and row.groups() == ("3", "2", "2", "1")  # in all, found, done, kept
+
+
+def test_an_amendment_inherits_what_its_predecessor_was_told(world):
+    """Of the same date, and so does the next one; another date starts anew."""
+    world.license("L-1", 5, docstatus=1)
+    world.run()
+    assert len(world.mails()) == 1
+    for old, new in (("L-1", "L-1-1"), ("L-1-1", "L-1-2")):
+        world.sandbox.set("License", old, docstatus=2)
+        world.license(new, 5, docstatus=1, amended_from=old)
+        assert world.run()["counts"] == {"kept": 1} and world.mails() == []
+    world.license("L-1-3", 6, docstatus=1, amended_from="L-1-2")
+    world.run()
+    assert world.mails() == [(ANN, "License L-1-3 expires in 6 days")]
+
+
+def test_a_user_is_one_person_by_name_and_by_address(world):
+    """Whichever way, and rule, names them: one mail, and the bells of a user."""
+    world.user("boss", email="boss@example.com")
+    who = ['{ users = ["boss"] }', '{ addresses = ["Boss@example.com"] }', '"contact"']
+    world.use(jobs(*(RULE.replace('"assigned_to"', one) for one in who)))
+    world.license("L-1", 5, contact="boss@example.com")
+    world.run()
+    assert [to for to, _ in world.mails()] == ["boss@example.com"] and world.bells() == [("boss", "L-1")]
+
+
+@pytest.mark.parametrize("contact", ["Ärger@example.com", "ann@bücher.example", "am..i@example.com"])
+def test_an_address_that_the_site_would_refuse_leads_to_the_fallback(contact, world):
+    """As nobody's does; the report says why."""
+    world.use(jobs(RULE.replace('"assigned_to"', '"contact"')))
+    world.license("L-1", 5, contact=contact)
+    assert world.run()["status"] == "done" and world.mails() == [(CAT, "License L-1 expires in 5 days")]
+    assert any("is no e-mail address" in note for note in world.part("License")["notes"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "top", "level", "said"),
+    [
+        (RULE.replace('"assigned_to"', '{ roles = ["Sytem Manager"] }'), "", "problem", "no role 'Sytem Manager'"),
+        (RULE.replace('"assigned_to"', '{ users = ["x"] }'), "", "problem", "no user 'x'"),
+        (RULE.replace('"assigned_to"', '{ addresses = ["not an address"] }'), "", "problem", "is no e-mail address"),
+        (RULE.replace('"assigned_to"', '"valid_till"'), "", "problem", "which names nobody"),
+        (RULE + '\nfilters = [["No Such", "x", "=", 1]]', "", "problem", "No Such"),
+        (RULE, 'templates = "nowhere"', "problem", "there is no folder"),
+        (RULE, 'bell = "x.html"', "problem", "there is no template x.html"),
+        (RULE, 'language = "klingon"', "warning", "no words of 'klingon'"),
+        (RULE, "", "", ""),
+    ],
+)
+def test_check_finds_beforehand_what_a_run_would_stumble_over(rule, top, level, said, world):
+    """Filters are asked for, people looked up, both templates tried; each is the operator's."""
+    app = world.use(jobs(rule, top=top)).app
+    with app.site() as site:
+        found = [one for one in check.of_site(site, [app.job("job")], app.asked) if one.subject == "job"]
+    found = [one for one in found if one.level != check.OK and "Expiry Notification Log" not in one.what]
+    assert {one.level for one in found} == {level} - {""} and said in " ".join(one.what for one in found)
+
+
+def test_a_role_that_is_not_there_is_told_though_others_are_told(world):
+    """Beside a user: nobody would ever notice."""
+    who = '{ fields = ["assigned_to"], roles = ["Sytem Manager"] }'
+    world.use(jobs(RULE.replace('"assigned_to"', who)))
+    world.license("L-1", 5)
+    assert world.run()["counts"] == {"done": 1, "failed": 1} and "no role 'Sytem Manager'" in json.dumps(world.report)
+    assert [to for to, _ in world.mails()] == [ANN]

@@ -17,7 +17,7 @@ def test_many_years(zone, tmp_path_factory):
     law(zone, tmp_path_factory, 15)
 
 
-STEPS = [("License", 1), ("User", 1), ("email.make", 6), ("Email%20Queue", 1), ("insert_many", 2)]
+STEPS = [("License", 1), ("User", 1), ("email.make", 6), ("Email%20Queue", 1), ("insert_many", 1)]
 
 
 @pytest.mark.parametrize(("path", "number"), [(path, n) for path, last in STEPS for n in range(1, last + 1)])

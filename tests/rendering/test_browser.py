@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from daemon.core.letter import Letter
+from daemon.core.periods import Period
 from daemon.jobs._digest.figures import Figure, Figures, Listing, ListSettings, Table, TableSettings, shown
 from daemon.rendering.process import Renderer
 
@@ -31,17 +32,28 @@ def digest(language: str, currency: str, factor: Decimal, name: str) -> dict:
     """What a template is told of a week in which everything is `factor` times as much."""
     columns = [{"label": "Amount", "field": "base_amount"}, {"label": "Quantity", "field": "qty"}]
     asked = {"label": name, "doctype": "Sales Invoice", "group_by": "item_code", "measures": columns}
+    week = Period(date(2026, 11, 16), date(2026, 11, 22))
     money = Figure("Amount", "sum", money=True)
-    table = Table(TableSettings(**asked), "Item", [money, Figure("Quantity", "sum")], more=True)
+    table = Table(TableSettings(**asked), "Item", [money, Figure("Quantity", "sum")], more=True, period=week)
     table.rows = [(f"{name} {n}", [factor * 10000 / n, factor * 100], 1 / n) for n in range(1, 6)]
     listing = Listing(ListSettings(label=name, doctype="Issue", fields=["name", "opening_date", "total"]), total=9)
     listing.columns = [("ID", "text"), ("Opening Date", "date"), ("Grand Total", "money")]
-    listing.rows = [("https://erp.example.com/app/issue/1", [name, date(2026, 11, 17), factor * 1234])] * 2
+    cells = [name, date(2026, 11, 17), factor * 1234]
+    listing.rows = [("https://erp.example.com/app/issue/1", cells, [None, None, "CHF"])] * 2
     figures = Figures(
         [
-            Figure(name, "sum", True, "more", factor * Decimal("48231.5"), factor * Decimal(52010)),
-            Figure("New orders", "count", False, "more", factor * 18, Decimal(15)),
+            Figure(name, "sum", True, "more", factor * Decimal("48231.5"), factor * Decimal(52010), period=week),
+            Figure(
+                "New orders",
+                "count",
+                False,
+                "more",
+                factor * 18,
+                Decimal(15),
+                period=Period(date(2026, 11, 1), week.last),
+            ),
             Figure("Open issues", "count", False, "less", Decimal(7), Decimal(7)),
+            Figure("Time", "sum", value=factor * 5400, unit="duration", period=week),
             Figure("Average order", "average", True),
             Figure("Unknown", "sum", problem=True),
         ],

@@ -15,13 +15,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from daemon.core.doctype import DocType
 from daemon.core.kind import Inquiry
+from daemon.core.metrics import NUMBERS
 from daemon.core.plan import Action
 from daemon.core.settings import Conditions, Duration, FieldName, Model, did_you_mean
 from daemon.core.thresholds import Verdict, day_of, judge, window
 from daemon.errors import Invalid
 from daemon.jobs._expiry.ledger import Ledger, Notice, Subject, Told
-from daemon.jobs._people import Absent, People, Person, names_in, stranger
+from daemon.jobs._people import Absent, Empty, People, Person, names_in
 
+AMENDED = "amended_from"
+"""The field that names the document which was cancelled for this one."""
+NOBODY = NUMBERS | {"Date", "Datetime", "Time"}
+"""Types of fields that name no people."""
 FARTHEST = 3650
 """Days of a threshold."""
 
@@ -123,12 +128,6 @@ class NoticeAction(Action):
     """Why nobody can be told."""
 
 
-class Empty(str):
-    """Says that there is nobody where somebody might be, which is nobody's fault."""
-
-    __slots__ = ()
-
-
 class Replaced(str):
     """Says why somebody else was told."""
 
@@ -141,8 +140,8 @@ class Finder:
     def __init__(self, run: Inquiry, rule: RuleSettings, ledger: Ledger, people: People, today: date) -> None:
         self.rule, self.ledger, self.people, self.today = rule, ledger, people, today
         self._run, self._site = run, run.site
-        self.news: Mapping[str, Told] = {}
-        """What the site's ledger knew of the last page, and ours did not."""
+        self.news: dict[str, Told] = {}
+        """What ours did not know of the last page: what the site's ledger has, and what was told of predecessors."""
         self.replaced: Counter[str] = Counter()
         """Why people were told in the place of those that documents name, with of how many documents."""
 
@@ -164,6 +163,9 @@ class Finder:
         for field in (rule.date_field, *rule.people_fields):
             if meta.column(field) is None:
                 raise Invalid(f"{rule.doctype} has no field {field!r}{did_you_mean(field, meta.paths)}")
+        for field in rule.people_fields:
+            if (kind := meta.column(field)) in NOBODY:
+                raise Invalid(f"{rule.doctype}.{field} is a field of the type {kind}, which names nobody")
         if wrong := meta.no_dates([rule.date_field]):
             raise Invalid(f"{rule.doctype}.{wrong[0]} is no date, so that nothing can expire by it")
         return meta
@@ -180,8 +182,8 @@ class Finder:
     @property
     def fields(self) -> list[str]:
         meta, rule = self.meta(), self.rule
-        title = [meta.title_field] if meta.column(meta.title_field) is not None else []
-        return list(dict.fromkeys(("name", *([] if rule.table else [rule.date_column]), *rule.people_fields, *title)))
+        more = [name for name in (meta.title_field, AMENDED) if meta.column(name) is not None]
+        return list(dict.fromkeys(("name", *([] if rule.table else [rule.date_column]), *rule.people_fields, *more)))
 
     def subjects(
         self, rows: Sequence[Mapping[str, Any]], dated: list[list[Any]]
@@ -225,7 +227,8 @@ class Finder:
         """Ask for all users that these documents name, in one request."""
         rule = self.rule
         named = [name for doc in docs for field in rule.people_fields for name in names_in(doc.get(field))]
-        self.people.learn([*named, *rule.notify.users, *rule.fallback.users])
+        fixed = [name for who in (rule.notify, rule.fallback) for name in (*who.users, *who.addresses)]
+        self.people.learn([*named, *fixed])
 
     def recipients(self, doc: Mapping[str, Any]) -> tuple[list[Person], list[str]]:
         """(people, why others whom the rule names are not among them)."""
@@ -254,14 +257,14 @@ class Finder:
                 yield Empty(f"{field} is empty")
             for name in names:
                 one = self.people.user(name)
-                yield stranger(name) if isinstance(one, Absent) and not self._links(field) else one
+                yield self.people.at(name) if isinstance(one, Absent) and not self._links(field) else one
         yield from (self.people.user(name) for name in wanted.users)
         for role in wanted.roles:
             people = self.people.of_role(role)
             yield from people
             if not people:
-                yield Empty(f"no enabled user has the role {role}")
-        yield from map(stranger, wanted.addresses)
+                yield self.people.why_nobody(role)
+        yield from map(self.people.at, wanted.addresses)
 
     def _links(self, field: str) -> bool:
         """The field holds users and nothing else."""
@@ -274,15 +277,23 @@ class Finder:
         """One action for each subject and person. The site's ledger is asked about those that ours does not know."""
         self.learn([doc for _, doc in pairs])
         asked = [(subject, *self.recipients(doc)) for subject, doc in pairs]
-        told = self.ledger.told((subject, one) for subject, people, _ in asked for one in people)
+        before = {subject.key: old for subject, doc in pairs if (old := _predecessor(subject, doc))}
+        told = self.ledger.told(
+            (one, person)
+            for subject, people, _ in asked
+            for one in filter(None, (subject, before.get(subject.key)))
+            for person in people
+        )
+        inherited = _inherit(asked, before, told)
         due = [
             subject
             for subject, people, _ in asked
             if any(self.judged(subject, one, told).threshold is not None for one in people)
         ]
-        there = self.ledger.told_on_site(due)
+        there = self.ledger.told_on_site([*due, *(before[one.key] for one in due if one.key in before)])
         self.news = {key: more for key, more in there.items() if more.keys() - told.get(key, {}).keys()}
         told |= {key: {**more, **told.get(key, {})} for key, more in self.news.items()}
+        self.news |= inherited | _inherit(asked, before, told)
         return [action for subject, people, why in asked for action in self._actions(subject, people, why, told)]
 
     def judged(self, subject: Subject, person: Person | None, told: Mapping[str, Told]) -> Verdict:
@@ -320,3 +331,23 @@ class Finder:
                 self.replaced[text] += 1
             else:
                 yield NoticeAction("notify", *about, text, problem=text)
+
+
+def _predecessor(subject: Subject, doc: Mapping[str, Any]) -> Subject | None:
+    """The same date of the document that this one amends. Child rows have other names there."""
+    name = str(doc.get(AMENDED) or "")
+    return replace(subject, name=name) if name and not subject.row else None
+
+
+def _inherit(
+    asked: Iterable[tuple[Subject, Sequence[Person], Any]], before: Mapping[str, Subject], told: dict[str, Told]
+) -> dict[str, Told]:
+    """Key → what was told of a predecessor counts for the document too, in `told` as well."""
+    found: dict[str, Told] = {}
+    for subject, people, _ in asked:
+        for person in people if subject.key in before else ():
+            key, old = subject.key + person.key, told.get(before[subject.key].key + person.key, {})
+            if old.keys() - told.get(key, {}).keys():
+                found[key] = {**old, **told.get(key, {})}
+    told |= found
+    return found

@@ -11,14 +11,14 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
 from daemon.core.kind import Inquiry, Provision
 from daemon.core.thresholds import day_of
-from daemon.errors import AlreadyExists, NotFound, OutcomeUnknown, SiteError, Transient
+from daemon.errors import AlreadyExists, NotFound, NotPermitted, OutcomeUnknown, SiteError, Transient
 from daemon.jobs._people import Person
 
 OWNER = "expiry"
@@ -27,6 +27,8 @@ LOG = "Expiry Notification Log"
 BATCH = 200
 """Documents that the site takes in one request (frappe/client.py:insert_many)."""
 TRIES = 3
+KEPT = timedelta(days=400)
+"""How long the ledger knows what was told of a date after no rule looks at it any more, and of a rule that is gone."""
 LAST = chr(0x10FFFF)
 """Sorts behind every key."""
 
@@ -71,6 +73,8 @@ class Notice:
     threshold: int
     person: Person
     why: str = ""
+    rule: str = ""
+    """Name of the part that found it."""
 
     @property
     def key(self) -> str:
@@ -104,7 +108,8 @@ class Group:
     mail: str = ""
     """What became of the mail: "" not known, "sent", "not queued", "unknown", else why there is none."""
     bells: list[str] = field(default_factory=list)
-    """Of each notice: "" not rung, "ringing", "rung", else why it could not be."""
+    """Of each notice: "" not rung, "ringing", "rung", with a document of the site's ledger "proving" and "proven",
+    "perhaps" where it cannot be found out, else why it could not be rung."""
     told: bool = False
     """Our ledger has it; the site's may lack it."""
 
@@ -128,7 +133,9 @@ class Group:
 
     def ways(self, number: int) -> list[str]:
         """How the notice of this number was told."""
-        return ["mail"] * (self.mail in ("sent", "unknown")) + ["desk"] * (self.bells[number] == "rung")
+        return ["mail"] * (self.mail in ("sent", "unknown")) + ["desk"] * (
+            self.bells[number] in ("rung", "proven", "perhaps")
+        )
 
 
 class Ledger:
@@ -138,6 +145,7 @@ class Ledger:
         self._run, self._site = run, run.site
         self._journal = run.journal(OWNER)
         self._on_site: bool | None = None
+        self._may_write: bool | None = None
         self.notes: list[str] = []
         """Why the site's ledger is not used, where it could be."""
 
@@ -160,11 +168,15 @@ class Ledger:
         alike: dict[tuple[str, str], list[Subject]] = defaultdict(list)
         for subject in subjects:
             alike[subject.doctype, subject.field].append(subject)
-        for group in alike.values():
-            for start in range(0, len(group), BATCH):
-                for row in self._rows(group[start : start + BATCH]):
-                    key, threshold, how = _of_row(row, group[0])
-                    found[key][threshold] = how
+        try:
+            for group in alike.values():
+                for start in range(0, len(group), BATCH):
+                    for row in self._rows(group[start : start + BATCH]):
+                        key, threshold, how = _of_row(row, group[0])
+                        found[key][threshold] = how
+        except NotPermitted as error:
+            self._on_site = False
+            self.notes.append(f"the site's {LOG} could not be read, so that what is known here alone counts: {error}")
         return found
 
     def _rows(self, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
@@ -203,6 +215,27 @@ class Ledger:
                     self.notes.append(f"{what}; what was sent is written down here alone")
         return self._on_site
 
+    @property
+    def proves(self) -> bool:
+        """This user may write it, so that a document of it can go with what is told."""
+        if self._may_write is None:
+            user = self._site.user()
+            self._may_write = self.on_site and (
+                user == "Administrator" or self._site.meta(LOG).grants("create", self._site.roles(user))
+            )
+        return self._may_write and self.on_site
+
+    def there(self, notices: Sequence[Notice]) -> set[str] | None:
+        """Digests of those that the site's ledger has; None: this user may not see it."""
+        names, found = [one.digest for one in notices], set[str]()
+        try:
+            for start in range(0, len(names), BATCH):
+                where = [["name", "in", names[start : start + BATCH]]]
+                found |= {str(row["name"]) for row in self._site.get_list(LOG, ["name"], where)}
+        except NotPermitted:
+            return None
+        return found
+
     # What this run is to tell
 
     def clear_queue(self) -> None:
@@ -217,7 +250,8 @@ class Ledger:
             about = json.dumps([subject.doctype, subject.field, subject.name, subject.row])
             key = f"queue|{self._run.job}|{quote(one.person.key, safe='')}|{subject.expires}|{about}"
             entries[key] = {
-                "subject": subject.as_json(), "threshold": one.threshold, "why": one.why, "person": one.person.as_json()
+                "subject": subject.as_json(), "threshold": one.threshold, "why": one.why, "rule": one.rule,
+                "person": one.person.as_json(),
             }  # fmt: skip
         there = self._journal.pick(list(entries)) if entries else {}
         tighter = {key: one for key, one in there.items() if one["threshold"] < entries[key]["threshold"]}
@@ -230,7 +264,8 @@ class Ledger:
         while page := self._journal.page(f"queue|{self._run.job}|", after, 500):
             after = list(page)[-1]
             for one in page.values():
-                yield Notice(Subject.of_json(one["subject"]), one["threshold"], Person(**one["person"]), one["why"])
+                person = Person(**one["person"])
+                yield Notice(Subject.of_json(one["subject"]), one["threshold"], person, one["why"], one.get("rule", ""))
 
     # What is on its way
 
@@ -239,10 +274,11 @@ class Ledger:
         if groups:
             self._journal.write({self._open_key(one): one.as_json() for one in groups})
 
-    def left(self) -> Iterator[list[Group]]:
-        """What earlier runs of this job left on its way, some at a time."""
+    def left(self, *, of_all: bool = False) -> Iterator[list[Group]]:
+        """What earlier runs of this job left on its way, some at a time; `of_all`: of any job, whatever it is called
+        by now. That is for who holds the claim: then nobody else is at work on these."""
         after = ""
-        while page := self._journal.page(f"open|{self._run.job}|", after, 20):
+        while page := self._journal.page("open|" if of_all else f"open|{self._run.job}|", after, 20):
             after = list(page)[-1]
             yield [Group.of_json(entry) for entry in page.values()]
 
@@ -265,7 +301,7 @@ class Ledger:
         Raises Transient, OutcomeUnknown, after which the next run does it.
         """
         if self.on_site:
-            docs = [_document(*told) for told in _told_in(groups)]
+            docs = [document(*told) for told in _told_in(groups, proven=False)]
             for start in range(0, len(docs), BATCH):
                 try:
                     self._insert(docs[start : start + BATCH])
@@ -295,21 +331,36 @@ class Ledger:
                 return
 
     def _open_key(self, group: Group) -> str:
-        return f"open|{self._run.job}|{group.mark}"
+        return f"open|{group.shelf.partition('|')[0]}|{group.mark}"
 
-    def prune(self, doctype: str, field: str, before: date) -> int:
-        """Forget what was told of dates before `before`, which nobody will look at again."""
-        return self._journal.forget(f"ledger|{doctype}|{field}|", str(before))
+    # What nobody looks at any more
+
+    def look_from(self, rule: tuple[str, str, str], first: date, today: date) -> None:
+        """A rule (DocType, date field, its name) has run through that looks at dates from `first` on."""
+        doctype, field, rest = rule
+        entry = {"first": str(first), "on": str(today)}
+        self._journal.write({f"first|{doctype}|{field}|{self._run.job}|{rest}": entry})
+
+    def prune(self, doctype: str, field: str, today: date) -> int:
+        """Forget what was told of dates that no rule of any job has looked at for `KEPT`."""
+        rules = self._journal.read(f"first|{doctype}|{field}|").values()
+        seen = [day_of(one["first"]) or today for one in rules if (day_of(one["on"]) or today) > today - KEPT]
+        return (
+            self._journal.forget(f"ledger|{doctype}|{field}|", str(min(seen, default=date.min) - KEPT)) if seen else 0
+        )
 
 
 def _told(entry: Mapping[str, str]) -> Told:
     return {int(threshold): how for threshold, how in entry.items()}
 
 
-def _told_in(groups: Iterable[Group]) -> Iterator[tuple[Notice, list[str], str]]:
-    """Notices that were told, or are not to be tried again, with how and when."""
+def _told_in(groups: Iterable[Group], *, proven: bool = True) -> Iterator[tuple[Notice, list[str], str]]:
+    """Notices that were told, or are not to be tried again, with how and when; `proven` False: without those that the
+    site's ledger has."""
     for group in groups:
         for number, notice in enumerate(group.notices):
+            if group.bells[number] == "proven" and not proven:
+                continue
             ways = group.ways(number)
             if ways or group.mail == "not queued":
                 yield notice, ways, group.on
@@ -327,7 +378,7 @@ def _of_row(row: Mapping[str, Any], like: Subject) -> tuple[str, int, str]:
     return subject.key + str(row.get("recipient") or ""), int(row.get("days_before") or 0), how
 
 
-def _document(notice: Notice, ways: Sequence[str], on: str) -> dict[str, Any]:
+def document(notice: Notice, ways: Sequence[str], on: str) -> dict[str, Any]:
     subject = notice.subject
     about = {"reference_doctype": subject.doctype, "reference_name": subject.name, "row_name": subject.row}
     dated = {"date_field": subject.field, "expiry_date": str(subject.expires), "days_before": notice.threshold}

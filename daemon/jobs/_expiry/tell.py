@@ -8,19 +8,20 @@ not have is not sent as it was: its notices are decided anew, by then perhaps ab
 
 from __future__ import annotations
 
+import html
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from daemon.core.kind import Part, Run
+from daemon.core.kind import Part, Run, SitePort
 from daemon.core.letter import Letter, mark_of, subject_of
-from daemon.core.plan import Action, Outcome, Result
+from daemon.core.plan import Action, Outcome, Result, Tally
 from daemon.core.thresholds import left
 from daemon.errors import (
+    AlreadyExists,
     Invalid,
     NotConfigured,
     NotFound,
@@ -31,9 +32,10 @@ from daemon.errors import (
     TemplateProblem,
 )
 from daemon.jobs import _bell
-from daemon.jobs._expiry.ledger import Group, Ledger, Notice
+from daemon.jobs._expiry.ledger import Group, Ledger, Notice, document
+from daemon.jobs._letters import name_of
 from daemon.jobs._people import Person
-from daemon.jobs._post import SETTLES, Fate, Post, look_for, prune
+from daemon.jobs._post import ROUNDS, SETTLES, Fate, Post, look_for, prune
 from daemon.rendering.process import Rendered, Renderer
 
 if TYPE_CHECKING:
@@ -45,13 +47,16 @@ LISTED = 500
 """Documents in one mail; who has more gets several."""
 GROUPS, NOTICES = 20, 1000
 """Handed over together: so many mails, or a little more than so many notices."""
-BELLS = 200
-"""Notifications in one request (frappe/client.py:insert_many)."""
+BELLS = 100
+"""Notifications in one request, each perhaps with a document of the ledger (frappe/client.py:insert_many takes 200)."""
+RUNG = {"ringing": "rung", "proving": "proven"}
+"""What is said of a bell on its way, and once it is rung; the latter with a document of the site's ledger."""
+RINGING = RUNG.keys()
+REFUSALS = (Invalid, NotFound, NotPermitted, ServerBug, AlreadyExists)
 KEPT_LETTERS = timedelta(days=60)
 """How long the mails' own ledger remembers a run, whose id begins with its day. Nothing of it is on its way by then."""
 HOPELESS = 3
 """Letters that a template of one's own fails for, after which it is not tried again in the run."""
-SHIPPED = "shipped/"
 SHIPS = {"expiry.html", "bell.html"}
 
 
@@ -72,6 +77,14 @@ class Office:
     """Why notices went by one way alone, with how many."""
     failures: dict[str, int] = field(default_factory=dict)
     """Template → letters that it failed for."""
+    rules: dict[str, Tally] = field(default_factory=dict)
+    """Name of a rule's part → its tally, in which what became of its notices is told too."""
+
+    def credit(self, notice: Notice, result: Result) -> None:
+        tally = self.rules.get(notice.rule)
+        if tally is not None and not tally.error:
+            tally.whole = tally.whole if tally.whole is not None else Counter(tally.counts)
+            tally.whole[result.value] += 1
 
     def may_ring(self) -> bool:
         if self.rings is None:
@@ -91,6 +104,37 @@ class Office:
         return person.desk and self.may_ring()
 
 
+def about(site: SitePort, settings: Settings, person: Person, today: date, site_name: str) -> dict[str, Any]:
+    """What a template is told of a person, but for their notices."""
+    language = person.language or settings.language
+    return {
+        "language": language,
+        "currency": "",
+        "recipient": {
+            "name": person.key, "email": person.address, "full_name": person.full_name, "language": language
+        },
+        "today": today,
+        "site_name": site_name,
+        "desk_url": f"{site.url}{site.dialect.desk}",
+    }  # fmt: skip
+
+
+def shown(site: SitePort, notice: Notice, today: date) -> dict[str, Any]:
+    """What a template is told of a notice."""
+    subject = notice.subject
+    return {
+        "doctype": subject.doctype,
+        "name": subject.name,
+        "title": html.unescape(subject.title or subject.name),  # the site escapes what it cleans
+        "label": subject.label,
+        "place": subject.place,
+        "date": subject.expires,
+        "days": left(today, subject.expires),
+        "threshold": notice.threshold,
+        "url": _bell.address(site, subject.doctype, subject.name),
+    }
+
+
 class Telling(Part):
     """Groups on their way, led to their end."""
 
@@ -99,7 +143,9 @@ class Telling(Part):
         self._office, self._run, self._site = office, office.run, office.run.site
         self._ledger = office.ledger
         self._settings = office.settings
+        self._site_name = ""
         self._renderer = Renderer(office.settings.templates)
+        self._shipped = Renderer()
         self._held = ExitStack()
 
     def _finish(self, groups: Sequence[Group], fates: Mapping[str, Fate]) -> Iterator[Outcome]:
@@ -113,11 +159,16 @@ class Telling(Part):
         self._ledger.tell_site(groups)
 
     def _outcomes(self, group: Group, fate: Fate | None) -> Iterator[Outcome]:
+        for notice, outcome in zip(group.notices, self._each(group, fate), strict=True):
+            self._office.credit(notice, outcome.result)
+            yield outcome
+
+    def _each(self, group: Group, fate: Fate | None) -> Iterator[Outcome]:
         for number, notice in enumerate(group.notices):
             action, bell = _action(notice), group.bells[number]
             ways = group.ways(number)
-            if group.mail == "unknown" and "desk" not in ways:
-                why = "its reply was lost, and this user cannot find out whether it was sent; it is not sent again"
+            if ways and group.mail != "sent" and bell not in RUNG.values():
+                why = "its reply was lost, and this user cannot find out whether it was told; it is not told again"
                 yield Outcome(action, Result.UNCERTAIN, why, "OutcomeUnknown", "site administrator")
             elif ways:
                 self._count_way(group, bell, ways)
@@ -138,11 +189,39 @@ class Telling(Part):
         else:
             self._office.by_one_way[f"on the desk alone: {group.mail or group.person.no_mail}"] += 1
 
+    # What earlier runs left
+
+    def _settle_left(self, groups: Sequence[Group]) -> Iterator[Outcome]:
+        for group in groups:
+            if group.told:
+                self._ledger.tell_site([group])
+                continue
+            group.mail = group.mail or self._fate(group)
+            if group.mail:
+                self._ledger.open([group])
+                yield from self._finish([group], {})
+            else:
+                self._ledger.close([group])  # nothing was sent: decided anew
+
+    def _fate(self, group: Group) -> str:
+        """What became of its mail; "" where none was sent."""
+        post = Post(self._run, LETTERS, group.shelf)
+        entry = post.known([group.mark]).get(group.mark)
+        if entry is None:
+            return ""
+        if entry["state"] != "sending":
+            return str(entry["state"])
+        try:
+            since = datetime.fromisoformat(group.at)
+            return "sent" if look_for(self._run, group.mark, since, self._run.started + SETTLES) else ""
+        except NotPermitted:
+            return "unknown"
+
     # Bells
 
     def _ring(self, groups: Sequence[Group]) -> None:
         """Those that are wanted and not rung yet. Raises what would be the same for all: Transient, Stopped …"""
-        self._settle_bells([group for group in groups if "ringing" in group.bells])
+        self._settle_bells(groups, self._run.started + SETTLES)
         waiting = [
             (group, number)
             for group in groups
@@ -151,65 +230,102 @@ class Telling(Part):
             if not bell
         ]
         for start in range(0, len(waiting), BELLS):
-            self._ring_some(waiting[start : start + BELLS])
+            some = waiting[start : start + BELLS]
+            for _ in range(ROUNDS):
+                if some:
+                    self._ring_some(some)
+                some = [(group, number) for group, number in some if not group.bells[number]]
+            for group, number in some:
+                group.bells[number] = "its replies were lost, and it is not on the desk"
+            self._ledger.open(_groups_of(some))
 
-    def _settle_bells(self, groups: Sequence[Group]) -> None:
-        """A run ended, or a reply was lost, while they rang. Who cannot look takes them for rung: once is better than
-        twice."""
+    def _settle_bells(self, groups: Sequence[Group], over: datetime) -> None:
+        """A run ended, or a reply was lost, while they rang: looked for until the request must be `over`, and not rung
+        where they are not there. Who cannot look leaves them so: once is better than twice."""
+        groups = [group for group in groups if RINGING & set(group.bells)]
         for group in groups:
-            ringing = [number for number, bell in enumerate(group.bells) if bell == "ringing"]
-            names = [group.notices[number].subject.name for number in ringing]
-            found = _bell.rung(self._site, group.mark, names)
-            if found is None:
-                self.tally.note("some notifications may or may not be on the desk: a reply was lost")
-            for number in ringing:
-                subject = group.notices[number].subject
-                there = found is None or (group.person.key, subject.doctype, subject.name) in found
-                group.bells[number] = "rung" if there else ""
+            while missing := self._not_there(group):
+                left = (over - self._run.now()).total_seconds()
+                if left <= 0:
+                    for number in missing:
+                        group.bells[number] = ""
+                    break
+                self._run.pause(min(left + 1, 15.0))
         self._ledger.open(groups)
+
+    def _not_there(self, group: Group) -> list[int]:
+        """Those that ring and cannot be seen yet. Those that are there, or that nobody can see, ring no more."""
+        ringing = [number for number, bell in enumerate(group.bells) if bell in RINGING]
+        names = [group.notices[number].subject.name for number in ringing]
+        seen = _bell.rung(self._site, group.mark, names) if "ringing" in group.bells else None
+        proofs = self._ledger.there(group.notices) if "proving" in group.bells else None
+        for number in ringing:
+            notice = group.notices[number]
+            if group.bells[number] == "proving":
+                there = proofs if proofs is None else notice.digest in proofs
+            else:
+                about = (group.person.key, notice.subject.doctype, notice.subject.name)
+                there = seen if seen is None else about in seen
+            if there is None:
+                self.tally.note("some notifications may or may not be on the desk: a reply was lost")
+                group.bells[number] = "perhaps"
+            elif there:
+                group.bells[number] = RUNG[group.bells[number]]
+        return [number for number in ringing if group.bells[number] in RINGING]
 
     def _ring_some(self, waiting: Sequence[tuple[Group, int]]) -> None:
-        groups = list({id(group): group for group, _ in waiting}.values())
-        docs = [self._bell(group, group.notices[number]) for group, number in waiting]
+        """In one request, each with its document of the site's ledger where there is one: that shows afterwards whether
+        it was rung, to whoever may not look at other people's notifications."""
+        begun = "proving" if self._ledger.proves else "ringing"
+        docs = [self._docs(group, number) for group, number in waiting]
         for group, number in waiting:
-            group.bells[number] = "ringing"
-        self._ledger.open(groups)
+            group.bells[number] = begun
+        self._ledger.open(_groups_of(waiting))
         try:
-            self._site.insert_many(docs)
+            self._site.insert_many([doc for some in docs for doc in some])
         except OutcomeUnknown:
-            self._settle_bells(groups)
+            self._settle_bells(_groups_of(waiting), self._run.now() + SETTLES)
             return
-        except (Invalid, NotFound, NotPermitted, ServerBug) as error:
+        except REFUSALS as error:
             self._ring_singly(waiting, docs, error)
         else:
             for group, number in waiting:
-                group.bells[number] = "rung"
-        self._ledger.open(groups)
+                group.bells[number] = RUNG[begun]
+        self._ledger.open(_groups_of(waiting))
 
     def _ring_singly(
-        self, waiting: Sequence[tuple[Group, int]], docs: Sequence[dict[str, Any]], error: SiteError
+        self, waiting: Sequence[tuple[Group, int]], docs: Sequence[list[dict[str, Any]]], error: SiteError
     ) -> None:
         """One that the site refuses undid all of them: find it."""
-        hopeless = isinstance(error, NotPermitted) or len(waiting) == 1
-        if isinstance(error, NotPermitted):
+        hopeless = isinstance(error, NotPermitted)
+        if hopeless:
             self._office.rings = False
+        begun = [group.bells[number] for group, number in waiting]
         for group, number in waiting:
             group.bells[number] = str(error) if hopeless else ""
-        for (group, number), doc in zip(waiting, docs, strict=True):
+        for (group, number), some, state in zip(waiting, docs, begun, strict=True):
             if not hopeless:
-                group.bells[number] = "ringing"
+                group.bells[number] = state
                 self._ledger.open([group])
-                group.bells[number] = self._rung(doc)
-        self._settle_bells([group for group, _ in waiting if "ringing" in group.bells])
+                group.bells[number] = self._rung(some, state)
+        self._settle_bells(_groups_of(waiting), self._run.now() + SETTLES)
 
-    def _rung(self, doc: dict[str, Any]) -> str:
+    def _rung(self, docs: Sequence[dict[str, Any]], state: str) -> str:
         try:
-            self._site.insert(doc)
+            self._site.insert_many(docs)
         except OutcomeUnknown:
-            return "ringing"
-        except (Invalid, NotFound, NotPermitted, ServerBug) as error:
+            return state
+        except AlreadyExists:  # the site's ledger has it: another daemon was faster
+            return RUNG[state]
+        except REFUSALS as error:
             return str(error)
-        return "rung"
+        return RUNG[state]
+
+    def _docs(self, group: Group, number: int) -> list[dict[str, Any]]:
+        notice = group.notices[number]
+        ways = [*group.ways(number), "desk"]
+        proof = [document(notice, ways, group.on)] if self._ledger.proves else []
+        return [self._bell(group, notice), *proof]
 
     def _bell(self, group: Group, notice: Notice) -> dict[str, Any]:
         made = self._rendered(self._settings.bell, {**self._about(group.person), "notice": self._shown(notice)})
@@ -240,11 +356,9 @@ class Telling(Part):
             try:
                 return self._renderer.render(template, known)
             except TemplateProblem as error:
-                if template.startswith(SHIPPED):
-                    raise
                 failures[template] = failures.get(template, 0) + 1
                 self._complain(template, error)
-        return self._renderer.render(f"{SHIPPED}{'bell' if 'notice' in known else 'expiry'}.html", known)
+        return self._shipped.render("bell.html" if "notice" in known else "expiry.html", known)
 
     def _complain(self, template: str, error: TemplateProblem) -> None:
         """Once for a template; its letters went by the shipped one."""
@@ -253,33 +367,15 @@ class Telling(Part):
             self.tally.add(Outcome(action, Result.FAILED, f"{error}; the shipped one is used", error.kind, error.who))
 
     def _about(self, person: Person) -> dict[str, Any]:
-        site, language = self._site, person.language or self._settings.language
-        whose = {"name": person.key, "email": person.address, "full_name": person.full_name, "language": language}
-        return {
-            "language": language,
-            "currency": "",
-            "recipient": whose,
-            "today": self._office.today,
-            "site_name": urlsplit(site.url).hostname or site.url,
-            "desk_url": f"{site.url}{site.dialect.desk}",
-        }
+        self._site_name = self._site_name or name_of(self._site)
+        return about(self._site, self._settings, person, self._office.today, self._site_name)
 
     def _shown(self, notice: Notice) -> dict[str, Any]:
-        subject = notice.subject
-        return {
-            "doctype": subject.doctype,
-            "name": subject.name,
-            "title": subject.title or subject.name,
-            "label": subject.label,
-            "place": subject.place,
-            "date": subject.expires,
-            "days": left(self._office.today, subject.expires),
-            "threshold": notice.threshold,
-            "url": _bell.address(self._site, subject.doctype, subject.name),
-        }
+        return shown(self._site, notice, self._office.today)
 
     def close(self) -> None:
         self._renderer.close()
+        self._shipped.close()
         self._held.close()
         for note in self._ledger.notes:
             self.tally.note(note)
@@ -290,6 +386,10 @@ class Telling(Part):
 
 _UNQUEUED = "the site queues no mail to this address; it may be unsubscribed (Email Unsubscribe)"
 _NO_RIGHT = "the daemon's user may not create Notification Logs; `frappe-daemon setup --apply` gives it the right"
+
+
+def _groups_of(waiting: Iterable[tuple[Group, int]]) -> list[Group]:
+    return list({id(group): group for group, _ in waiting}.values())
 
 
 def _action(notice: Notice) -> Action:
@@ -315,30 +415,7 @@ class LeftPart(Telling):
         return None
 
     def apply(self, actions: list[Action]) -> Iterable[Outcome]:  # noqa: ARG002 (the groups say more)
-        for group in self._groups:
-            if group.told:
-                self._ledger.tell_site([group])
-                continue
-            group.mail = group.mail or self._fate(group)
-            if group.mail:
-                self._ledger.open([group])
-                yield from self._finish([group], {})
-            else:
-                self._ledger.close([group])  # nothing was sent: decided anew
-
-    def _fate(self, group: Group) -> str:
-        """What became of its mail; "" where none was sent."""
-        post = Post(self._run, LETTERS, group.shelf)
-        entry = post.known([group.mark]).get(group.mark)
-        if entry is None:
-            return ""
-        if entry["state"] != "sending":
-            return str(entry["state"])
-        try:
-            since = datetime.fromisoformat(group.at)
-            return "sent" if look_for(self._run, group.mark, since, self._run.started + SETTLES) else ""
-        except NotPermitted:
-            return "unknown"
+        yield from self._settle_left(self._groups)
 
 
 CLAIM = "expiry notices"
@@ -362,6 +439,9 @@ class TellPart(Telling):
         if self._run.dry_run:
             return
         self._held.enter_context(self._run.claim(CLAIM))
+        for groups in self._ledger.left(of_all=True):  # of jobs that have another name by now, or are gone
+            for outcome in self._settle_left(groups):
+                self.tally.add(outcome)
         for batch in self._batches():
             self._batch = batch
             yield [_action(notice) for group, _, _ in batch for notice in group.notices]
@@ -467,6 +547,7 @@ class TellPart(Telling):
             if fate.passing and fate.result is Result.UNCERTAIN:
                 self.tally.again = True
                 for notice in group.notices:
+                    self._office.credit(notice, fate.result)
                     yield Outcome(_action(notice), fate.result, fate.reason, fate.error, fate.who)
                 continue
             self.tally.again = self.tally.again or fate.passing
