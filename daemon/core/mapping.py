@@ -123,6 +123,8 @@ class Codec:
 
 def _of_text(value: Any) -> str | None:
     if type(value) is str:
+        if not value.isascii() and _HALF.search(value):
+            raise ValueError("text without half of a surrogate pair, which neither side can keep")
         return value or None
     if value is None:
         return None
@@ -161,6 +163,7 @@ def _of_number(precision: int, value: Any) -> str:
     return "0" if text == "-0" else text
 
 
+_HALF = re.compile("[\ud800-\udfff]")
 _CONVERSION = (ValueError, TypeError, ArithmeticError)
 LARGEST = 30
 """Digits before the point of a number."""

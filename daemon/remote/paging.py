@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from daemon import errors
 from daemon.core.api import ApiSettings, ListSettings, Malformed, PagingSettings, Record
-from daemon.core.exact import at, dumps
+from daemon.core.exact import at, dumps, oddities
 from daemon.core.records import listed, since_text, unit
 from daemon.remote.replies import Reply
 from daemon.remote.transport import joined, same_origin
@@ -253,9 +253,19 @@ class Pages:
                 request=f"GET {listing.path}",
                 action="Say by api.list.records where in the reply the records are.",
             )
+        self._refuse_odd(listing, reply)
         page = [listed(body, self.settings.record, self._position + place) for place, body in enumerate(found, 1)]
         self._position += len(page)
         return page, reply
+
+    def _refuse_odd(self, listing: Listing, reply: Reply) -> None:
+        """What is odd within a record is told of that record; elsewhere it may hide how the list goes on."""
+        within = f"{listing.records}." if listing.records else ""
+        for path, odd in oddities(reply.body):
+            if not (path.startswith(within) and path.removeprefix(within).partition(".")[0].isdigit()):
+                request = f"GET {listing.path}"
+                said = f"{self.settings.host}: {request}: JSON was expected, but {path} {odd.why}"
+                raise errors.NotTheApi(said, status=reply.status, request=request)
 
     def _address(self, listing: Listing) -> str:
         try:

@@ -152,3 +152,22 @@ def test_check_finds_what_a_run_would_stumble_over(change, token, said, shop_for
     code, out, _ = typer(shop, run)("check", "--json")
     assert said in " ".join(one["what"] for one in json.loads(out)), out
     assert code == (0 if "fields" in change else 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('key = "item_code"\n', "", "fields[5]: key names one of the rows' fields (item_code, qty, rate)"),
+        (
+            'site = "po_no"\nremote = "note"',
+            'site = "po_no"',
+            "fields[2]: names a field of the site and a field of the",
+        ),
+        ('remote = "note"', 'remote = "note"\nkey = "x"', "fields[2]: key is for a child table: it needs rows"),
+    ],
+)
+def test_a_mapping_that_is_wrong_is_said_in_a_sentence(old, new, said, shop, typed) -> None:
+    """A field may hold fields of its own, its rows: the search for secrets among them comes to an end."""
+    shop.daemon.file.write_text(shop.daemon.file.read_text().replace(old, new))
+    code, _, err = typed("check", "--offline")
+    assert code == 78 and f"jobs.orders.{said}" in err

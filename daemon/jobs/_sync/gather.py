@@ -88,7 +88,7 @@ class Gatherer:
             self._miss("remote", PULL)
 
     def _tell_malformed(self, bad: Malformed) -> None:
-        action = Action("read", f"record of {self._sync.settings.api.host}", bad.position, bad.why)
+        action = Action("read", f"record of {self._sync.settings.api.host}", bad.id or bad.position, bad.why)
         self._tally.add(Outcome(action, Result.FAILED, f"{bad.why}: {bad.excerpt}", "Malformed", "remote"))
 
     def _note_records(self, records: Sequence[Record], mark: str) -> None:
