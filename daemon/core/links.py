@@ -40,7 +40,7 @@ class Status(StrEnum):
     ABSENT = "absent"
     """One side was deleted, and by configuration this is ignored unless it comes back."""
     ENDED = "ended"
-    """Each lives on its own, or both are gone. Never made anew."""
+    """Each lives on its own, or both are gone. Made anew where a person asks for it alone."""
 
 
 OPEN = (Status.NEW, Status.CREATING, Status.LINKED, Status.FAILED, Status.ABSENT)
@@ -82,10 +82,32 @@ class Link:
     run: str = ""
     """Which run that was."""
     detail: dict[str, Any] = field(default_factory=dict)
-    """Conflict: path → [site's, remote's]; keep: which side a person chose; gone: which side."""
+    """Conflict: path → [site's, remote's]; keep: which side a person chose, or "both" where one that is gone is to be
+    made anew; gone: which side."""
     seen_site: str = ""
     seen_remote: str = ""
     """The full listing of either side that saw it last."""
+
+    @property
+    def awaits_record(self) -> bool:
+        """Its record was asked for, and nobody knows whether it was made."""
+        return bool(self.key and self.remote is None)
+
+
+def tried_again(link: Link, *, anew: bool = False) -> None:
+    """A pair that failed, or is held, is worked on by the next run. `anew`: a person has seen that the record which was
+    asked for is not there, so that it is asked for once more, under a key of its own."""
+    if anew:
+        link.key, link.asked, link.base, link.record, link.detail = "", None, None, None, {}
+    link.status = Status.LINKED if link.name and link.remote else Status.CREATING if link.key else Status.NEW
+    link.todo, link.tries, link.due = PULL | PUSH, 0, None
+
+
+def paired_again(link: Link) -> None:
+    """A pair that ended is worked on by the next run, from what both held when they last agreed; where one side is gone
+    it gets a twin anew."""
+    tried_again(link)
+    link.etag, link.record, link.detail = "", None, {"keep": "both"}
 
 
 def give_up_name(link: Link) -> None:

@@ -551,14 +551,22 @@ def _array(grid: Grid, changed: dict[str, Flat], removed: set[str], record: Mapp
     if record is None:
         return _rows(grid, site)
     there = grid.keyed(at(record, grid.remote), grid.key.of_remote)
-    array = [_overlaid(grid, deepcopy(row), changed.pop(key, {})) for key, row in there if key not in removed]
-    return array + [_overlaid(grid, _with(grid.remote_constants), new) for new in changed.values()]
+    held = dict(grid.keyed(site.get(grid.site), grid.key.of_site))
+    array = [
+        _overlaid(grid, deepcopy(row), changed.pop(key, {}), held.get(key, {}))
+        for key, row in there
+        if key not in removed
+    ]
+    return array + [
+        _overlaid(grid, _with(grid.remote_constants), new, held.get(key, {})) for key, new in changed.items()
+    ]
 
 
-def _overlaid(grid: Grid, row: dict[str, Any], new: Flat) -> dict[str, Any]:
+def _overlaid(grid: Grid, row: dict[str, Any], new: Flat, held: Mapping[str, Any]) -> dict[str, Any]:
+    """`row` of the remote with its cells that change. `held`: the site's row, for functions."""
     for cell in grid.cells:
         if cell.site in new:
-            put(row, cell.remote, cell.to_remote(new[cell.site], new))
+            put(row, cell.remote, cell.to_remote(new[cell.site], held))
     return row
 
 

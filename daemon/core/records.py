@@ -26,10 +26,12 @@ class BadRecord(Exception):
 
 
 def record_of(body: Any, settings: RecordSettings, etag: str | None = None, *, single: bool = False) -> Record:
-    """The record that `body` is. `etag`: the ETag header of a reply that holds it alone.
+    """The record that `body` is. `etag`: the ETag header of a reply that holds it alone. A weak one is none: If-Match
+    compares strongly, so that none would ever fit (RFC 9110, 13.1.1).
 
-    Raises BadRecord where it has no id, holds a value that JSON has not or, in a list, no time that can be read though `stamp` says where it stands.
-    `single`: the reply to one request, whose record is known; a time is only missed there, not needed.
+    Raises BadRecord where it has no id, holds a value that JSON has not or, in a list, no time that can be read though
+    `stamp` says where it stands. `single`: the reply to one request, whose record is known; a time is only missed
+    there, not needed.
     """
     if not isinstance(body, dict):
         raise BadRecord(f"it is no object but {_name(body)}")
@@ -45,6 +47,8 @@ def record_of(body: Any, settings: RecordSettings, etag: str | None = None, *, s
         stamp = None
     if settings.version and (version := at(body, settings.version)) is not None:
         etag = f'"{_version(version, settings)}"'
+    elif etag and etag.startswith("W/"):
+        etag = None
     return Record(identity, body, stamp, etag, deleted)
 
 

@@ -227,7 +227,8 @@ def explain(inquiry: Inquiry, settings: Settings, words: Sequence[str]) -> list[
         {
             "about": f"{link.name or 'no document'} ↔ {link.remote or 'no record'}",
             "state": f"{link.status}{', waits for the next run' if link.todo else ''}",
-            "why": f"{link.why} (run {link.run})" if link.run else "not worked on yet",
+            "why": (f"{link.why} (run {link.run})" if link.run else "not worked on yet")
+            + f"; `frappe-daemon relink {inquiry.section} {words[0]}` pairs it again" * (link.status == Status.ENDED),
         }
         for link in found
     ]

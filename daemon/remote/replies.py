@@ -119,17 +119,14 @@ def read(reply: Reply, asked: Asked) -> Any:
         return None
     try:
         body = marked(reply.content)
-        if isinstance(body, Odd):
-            raise ValueError(f"it {body.why}")
+        if not isinstance(body, Odd):
+            return body
+        why = f": it {body.why}"
     except ValueError as error:
-        media = reply.headers.get("content-type", "").partition(";")[0] or "a reply without a type"
         why = "" if reply.content.lstrip()[:1] == b"<" else f": {error}"
-        raise errors.NotTheApi(
-            asked.says(f"got {plain(media)} with HTTP {reply.status} where JSON was expected{why}"),
-            status=reply.status,
-            request=asked.request,
-        ) from None
-    return body
+    media = reply.headers.get("content-type", "").partition(";")[0] or "a reply without a type"
+    said = asked.says(f"got {plain(media)} with HTTP {reply.status} where JSON was expected{why}")
+    raise errors.NotTheApi(said, status=reply.status, request=asked.request)
 
 
 def message_of(reply: Reply) -> str:

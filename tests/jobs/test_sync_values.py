@@ -1,4 +1,4 @@
-"""Values that one side cannot hold, and forms of its own in which a side keeps what it was told: matters of one pair."""
+"""Values that a side cannot hold, and forms of its own in which a side keeps what it was told: matters of one pair."""
 
 from __future__ import annotations
 
