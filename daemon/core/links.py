@@ -7,11 +7,14 @@ outlives a crash.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:  # its models take time to build
+    from daemon.core.reconcile import Base
 
 PULL, PUSH = 1, 2
 """Bits of `Link.todo`: changed at the remote, changed on the site, since it was last settled."""
@@ -62,7 +65,7 @@ class Link:
     """Id of the record."""
     status: str = Status.NEW
     todo: int = 0
-    base: dict[str, str] | None = None
+    base: Base | None = None
     """What both held when they last agreed: daemon.core.reconcile.Base."""
     stamp: str = ""
     """The document's `modified` as it was last seen: settled, or with something to do since."""
@@ -156,6 +159,7 @@ class LinksPort(Protocol):
         """Linked, and not seen by the full listing `mark` of `side`."""
         ...
 
-    def want(self, todo: int, statuses: Sequence[str], *, forget: bool = False) -> int:
-        """Set the bits for all links in these statuses; how many that are. `forget` what both sides agreed upon."""
+    def want(self, todo: int, statuses: Sequence[str], agreed: Callable[[Base | None], Base | None]) -> None:
+        """Set the bits for all links in these statuses, whose records are to be read. `agreed`: what both sides agreed
+        upon → what of it still holds."""
         ...

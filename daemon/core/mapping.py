@@ -8,6 +8,7 @@ in the table means nothing. Reads and writes nothing.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import partial
+from hashlib import blake2b
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -413,6 +415,13 @@ def split(path: str) -> tuple[str, str, str]:
     return (match[1], match[2], match[3] or "") if match else (path, "", "")
 
 
+def named(path: str) -> str:
+    """The field, table, or "table.field" of a row's cell that `path` belongs to."""
+    table, _, rest = path.partition("[")
+    cell = rest.partition("].")[2]
+    return f"{table}.{cell}" if cell else table
+
+
 @dataclass(frozen=True, slots=True)
 class Fields:
     """All fields of one sync, compiled for the DocType that they belong to."""
@@ -426,9 +435,7 @@ class Fields:
 
     def flow(self, path: str) -> Flow:
         """Of a field, a row, or a cell of one."""
-        table, _, rest = path.partition("[")
-        cell = rest.partition("].")[2]
-        return self.flows[f"{table}.{cell}" if cell else table]
+        return self.flows[named(path)]
 
     def own_name(self, record: Mapping[str, Any]) -> str:
         """The name of the document that `record` was made for, where the mapping sends names; else ""."""
@@ -626,6 +633,21 @@ def compiled(maps: Sequence[FieldMap], doctype: DocType, zone: ZoneInfo) -> Fiel
     for grid in grids:  # a table that goes one way takes its cells along
         flows |= {f"{grid.site}.{c.site}": c.flow if grid.flow == "both" else grid.flow for c in grid.cells}
     return Fields(tuple(cells), tuple(grids), site, remote, flows)
+
+
+def meanings(maps: Iterable[FieldMap]) -> dict[str, str]:
+    """Field, table, or "table.field" of a row's cell → digest of all that decides how its values are compared. The way
+    that they go is no part of that."""
+    found: dict[str, str] = {}
+    for spec in maps:
+        if spec.constant is None:
+            said: Any = spec.model_dump(mode="json", exclude={"flow", "on_create", "rows"})
+            if spec.rows:
+                cells = meanings(spec.rows)
+                said = [said, cells[spec.key]]
+                found |= {f"{spec.site}.{cell}": digest for cell, digest in cells.items()}
+            found[spec.site] = blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=6).hexdigest()
+    return found
 
 
 def _constants(maps: Iterable[FieldMap]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -39,9 +39,9 @@ from pydantic import Field, model_validator
 from daemon.core.api import ApiSettings
 from daemon.core.kind import DialectPort, Inquiry, JournalPort, Need, Part, Provision, RemotePort, Run, SitePort, Source
 from daemon.core.links import OPEN, PULL, PUSH, LinksPort, Status
-from daemon.core.mapping import FieldMap, Fields, compiled
+from daemon.core.mapping import FieldMap, Fields, compiled, meanings
 from daemon.core.plan import Action, Census, Guard, Outcome, Refusal
-from daemon.core.reconcile import Policy, Side
+from daemon.core.reconcile import Base, Policy, Side, still_agreed
 from daemon.core.settings import Conditions, Duration, FieldName, JobSettings, Model, PositiveDuration
 from daemon.errors import AlreadyRunning, SyncStopped, UsageError
 from daemon.jobs._sync.books import Books
@@ -160,6 +160,11 @@ class Settings(JobSettings):
         names: Any = {"site": {"doctype", "filters", "id_field"}, "api": {"url", "list", "record"}, "fields": True}
         dumped = self.model_dump(mode="json", include=names)
         return hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """Of each field, and under "" of what makes all of them those of other pairs."""
+        return {"": f"{self.site.doctype} {self.api.url} {self.api.record.id}", **meanings(self.fields)}
 
 
 def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: ARG001 (every kind is asked so)
@@ -292,6 +297,11 @@ class Sync:
         self.settler = Settler(run, settings, pairs, books, links, remote, fields, doctype, ways)
         self.parting = Parting(run, settings, pairs, books, remote, fields, ways)
 
+    def still_agreed(self, base: Base | None) -> Base | None:
+        """What of `base` means the same by the mapping of today."""
+        before, now = self.memory.get("meanings") or {}, self.settings.meanings
+        return still_agreed(base, before, now) if before.get("") == now[""] else None
+
 
 class Changes(Part):
     """Gathers, then settles pair after pair."""
@@ -312,7 +322,7 @@ class Changes(Part):
         self._looks_sane(gatherer)
         waiting = sync.links.count_waiting(sync.ways, sync.run.now())
         total = sum(sync.links.counts().values())
-        sync.memory.put(lock=None, fingerprint=sync.settings.fingerprint)
+        sync.memory.put(lock=None, fingerprint=sync.settings.fingerprint, meanings=sync.settings.meanings)
         self._remind()
         return Census(total, waiting, waiting)
 

@@ -308,3 +308,24 @@ def test_all_conflicts_of_a_job_are_decided_at_once(keep, shop, typed) -> None:
     assert typed("sync", "orders")[0] == 0
     value = {"site": "ours", "remote": "theirs"}[keep]
     assert all(shop.doc(name)["po_no"] == shop.api.orders[id_]["note"] == value for name, id_ in pairs)
+
+
+def test_a_resync_keeps_what_was_agreed_about_fields_that_mean_the_same(shop_for, run) -> None:
+    """In a field that is added both sides never agreed. What waited in the others goes on as if nothing had been."""
+    part = '[[jobs.orders.fields]]\nsite = "po_no"\nremote = "note"\n'
+    shop = shop_for(fields=FIELDS.replace(part, ""))
+    typed = typer(shop, run)
+    ids = [shop.placed(note="") for _ in range(3)]
+    shop.run()
+    shop.api.edit(ids[0], customer="Beta")
+    shop.edit(shop.by_id(ids[1])["name"], po_no="ours", docstatus=1)
+    shop.api.edit(ids[1], note="theirs")
+    shop.daemon.file.write_text(shop.daemon.file.read_text() + part)
+    assert "the mapping, a filter or an address was changed" in typed("sync", "orders")[2]
+    assert typed("sync", "orders", "--resync")[0] == 1
+    assert [shop.link(id_).status for id_ in ids] == ["linked", "conflict", "linked"]
+    assert shop.by_id(ids[0])["customer"] == "Beta" and shop.link(ids[1]).detail == {
+        "paths": {"po_no": ["ours", "theirs"]}
+    }
+    assert typed("conflicts", "orders", "--keep", "site", "--all", "--yes")[0] == 0
+    assert typed("sync", "orders")[0] == 0 and shop.api.orders[ids[1]]["note"] == "ours"

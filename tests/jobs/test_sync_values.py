@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from daemon.core.links import Status
+from daemon.sandbox import documents, orders
 from daemon.sandbox.replies import Answer
-from tests.jobs.shop import SITE
+from tests.jobs.shop import FIELDS, SITE
 
 DRAFTS = SITE.replace('filters = [["docstatus", "=", 1]]\n', "")
 
@@ -70,3 +71,68 @@ def test_such_a_value_of_the_site_fails_its_own_document_alone(raw, shop_for) ->
     report = shop.run("push")
     assert report["errors"] == {"BadValue": 1} and "po_no is 'x" in shop.link(odd).why
     assert shop.link(odd).status == Status.FAILED and len(shop.api.orders) == 1
+
+
+def test_a_form_that_the_site_gives_to_what_it_is_told_is_not_sent_back(shop_for, monkeypatch) -> None:
+    """Such as text without its scripts: the record keeps its own, and neither side is told anything more."""
+    shop = shop_for(site=DRAFTS)
+    prepared = documents._prepared
+
+    def cleaned(*args: Any) -> Any:
+        doc = prepared(*args)
+        return {**doc, "po_no": doc["po_no"].replace("<script>x</script>", "")} if doc.get("po_no") else doc
+
+    monkeypatch.setattr(documents, "_prepared", cleaned)
+    id_ = shop.placed(note="<b>html</b> <script>x</script>")
+    shop.run()
+    shop.run()
+    assert shop.by_id(id_)["po_no"].strip() == "<b>html</b>"
+    shop.writes()
+    shop.run(wish={"full": True})
+    assert shop.writes() == [] and shop.api.orders[id_]["note"] == "<b>html</b> <script>x</script>"
+    shop.edit(shop.by_id(id_)["name"], po_no="edited")
+    shop.run()
+    assert shop.api.orders[id_]["note"] == "edited"
+
+
+def test_what_the_site_fills_in_by_itself_is_still_told(shop_for, monkeypatch) -> None:
+    """A record that said nothing learns what the document got."""
+    shop = shop_for(site=DRAFTS)
+    prepared = documents._prepared
+    monkeypatch.setattr(documents, "_prepared", lambda *args: {**prepared(*args), "po_no": "PO-1"})
+    id_ = shop.placed()
+    shop.run()
+    shop.run()
+    assert shop.api.orders[id_]["note"] == "PO-1"
+
+
+def test_a_weak_etag_is_no_condition(shop, monkeypatch) -> None:
+    """If-Match compares strongly, so that none would ever fit (RFC 9110, 13.1.1): the record is read before instead."""
+    etag = orders.etag
+    monkeypatch.setattr(orders, "etag", lambda order: f"W/{etag(order)}")
+    name = shop.order()
+    shop.run()
+    shop.edit(name, po_no="x")
+    assert shop.run("push")["counts"] == {"done": 1}
+    (patch,) = [seen for seen in shop.api.requests if seen.method == "PATCH"]
+    assert patch.status == 200 and "if-match" not in patch.headers
+    assert shop.api.orders[shop.link(name).remote]["note"] == "x"
+
+
+def test_a_function_of_a_row_is_given_the_whole_row(shop_for, tmp_path) -> None:
+    """As the site holds it, when a record is made and when one cell of it changes."""
+    file = tmp_path / "sums.py"
+    file.write_text(
+        "def total(rate, row):\n    return float(rate) * float(row['qty'])\n"
+        "def rate(total, row):\n    return float(total) / float(row['qty'])\n"
+    )
+    ways = f'pull = "{file}:rate", push = "{file}:total" }}'
+    shop = shop_for(site=DRAFTS, fields=FIELDS.replace('remote = "rate" }', f'remote = "rate", {ways}'))
+    name = shop.order(submit=False, items=[{"item_code": "A", "qty": 3, "rate": 5}])
+    shop.run()
+    id_ = str(shop.doc(name)["custom_external_id"])
+    assert shop.api.orders[id_]["items"] == [{"sku": "A", "qty": 3, "rate": 15.0}]
+    (row,) = shop.doc(name)["items"]
+    shop.edit(name, items=[{**row, "rate": 6}])
+    assert not shop.run()["errors"]
+    assert shop.api.orders[id_]["items"] == [{"sku": "A", "qty": 3, "rate": 18.0}]

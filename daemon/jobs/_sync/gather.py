@@ -44,7 +44,7 @@ class Gatherer:
     def gather(self) -> None:
         """Both sides, as far as this run may. A cursor moves once all of its list is written down."""
         if self.resync:
-            self._links.want(PULL | PUSH, [Status.LINKED], forget=True)
+            self._links.want(PULL | PUSH, [Status.LINKED], self._sync.still_agreed)
         if self._sync.ways & PULL:
             self._gather_remote()
         if self._sync.ways & PUSH:

@@ -19,7 +19,7 @@ from daemon.core.kind import RemotePort, Run
 from daemon.core.links import OWED, PULL, PUSH, LinksPort, Status
 from daemon.core.mapping import BadValue, Fields, Flat
 from daemon.core.plan import Action, Outcome, Result
-from daemon.core.reconcile import Base, Changes, Merge, Side, base_of, decided, reconcile
+from daemon.core.reconcile import ABSENT, Base, Changes, Merge, Side, base_made, base_of, decided, reconcile
 from daemon.errors import AlreadyExists, Invalid, NotFound, RemoteNotFound, RemoteRefused
 from daemon.jobs._sync.books import Books, Held
 from daemon.jobs._sync.pairs import Pair, Pairs, Visit
@@ -191,7 +191,7 @@ class Settler:
         old: Base = link.base or {}
         now = base_of(self._fields.of_site(pair.doc), self._fields.of_remote(pair.record.body))
         agreed = {path: held for path, held in now.items() if " " not in held or _within(path, told)}
-        link.base = {path: held for path, held in old.items() if not _within(path, told)} | agreed
+        link.base = {path: held for path, held in old.items() if held != ABSENT and not _within(path, told)} | agreed
 
     # Telling the site
 
@@ -307,7 +307,7 @@ class Settler:
             raise
         self._pairs.holder(link, made)
         self._pairs.name(pair, made)
-        link.base = base_of(agreed := self._fields.of_remote(record.body), agreed)
+        link.base = base_made(self._fields.of_remote(record.body), self._fields.of_site(made), self._fields.flow)
         self._links.save([link])
         self._submit(pair)
         return self._made(pair, f"on the site, for record {link.remote}")
