@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from daemon.errors import UsageError
+from daemon.errors import AlreadyRunning, UsageError
 from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, opened, run_once, show
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
+EARLIEST, LATEST = 1970, 9000
+"""Years of moments that lists are asked for."""
 JobArgument = Annotated[str, typer.Argument(help="A sync's section in the configuration.")]
 
 
@@ -44,7 +49,7 @@ def sync(
 
 
 def _moment(text: str | None) -> str | None:
-    from datetime import datetime
+    from datetime import UTC, datetime
 
     if text is None:
         return None
@@ -54,6 +59,8 @@ def _moment(text: str | None) -> str | None:
         raise UsageError(f"--since {text}: is no moment; write it as 2026-01-31T08:00+01:00") from None
     if moment.tzinfo is None:
         raise UsageError(f"--since {text}: names no zone; write it as 2026-01-31T08:00+01:00, or with Z for UTC")
+    if not EARLIEST < moment.replace(tzinfo=UTC).year < LATEST:
+        raise UsageError(f"--since {text}: no list goes back, or on, to that year")
     return moment.isoformat()
 
 
@@ -68,7 +75,31 @@ def _of(app: App, section: str) -> Job:
 def _links(app: App, section: str) -> Links:
     from daemon.state.links import Links
 
-    return Links(app.state, f"sync {_of(app, section).section}")
+    return Links(app.state, _owner(app, section))
+
+
+def _owner(app: App, section: str) -> str:
+    return f"sync {_of(app, section).section}"
+
+
+@contextmanager
+def _between_runs(app: App, section: str) -> Iterator[Links]:
+    """Its links, which no run works on meanwhile: that would write what it read before over what a person decides.
+    Raises AlreadyRunning."""
+    try:
+        with app.state.claim(_owner(app, section)):
+            yield _links(app, section)
+    except AlreadyRunning:
+        said = f"a run of {section} is going on, and would not see what is decided meanwhile"
+        raise AlreadyRunning(said, action="Repeat the command once it has ended; `frappe-daemon history`.") from None
+
+
+def _one(found: Sequence[Link], name: str) -> Link:
+    """What `name` means. Raises UsageError where it is the document of one pair and the record of another."""
+    if len(found) > 1:
+        pairs = " and ".join(f"{link.name or 'no document'} ↔ {link.remote or 'no record'}" for link in found)
+        raise UsageError(f"{name} names {len(found)} pairs: {pairs}", action="Name the pair by its other side.")
+    return found[0]
 
 
 @commands.command()
@@ -78,57 +109,139 @@ def conflicts(
     keep: Annotated[
         Literal["site", "remote"] | None, typer.Option(help="Decide for this side; the next run carries it out.")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="With --keep: all conflicts of the job.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --all: do not ask.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the pairs that wait for a person, or decide one of them."""
-    from daemon.core.links import FOR_A_PERSON, PULL, PUSH, Status
-
+    """List the pairs that wait for a person or for their next try, or decide one of them, or all conflicts of a job."""
     with opened(config, None, secrets=False, level="warning") as app:
-        sections = [job] if job else sorted({j.section for j in app.config.jobs.values() if j.settings.kind == "sync"})
-        kept = [(section, _links(app, section)) for section in sections]
-        pages = [(s, [links.find(name)] if name else links.in_status(*FOR_A_PERSON)) for s, links in kept]
-        found = [(s, link) for s, some in pages for page in some for link in page if link.status in FOR_A_PERSON]
-        if name is not None and not found:
-            raise UsageError(f"{name} is neither in conflict nor held")
         if keep is None:
+            if everything or yes:
+                raise UsageError("--all and --yes belong to --keep")
+            sections = {j.section for j in app.config.jobs.values() if j.settings.kind == "sync"}
+            found = list(_waiting(app, [job] if job else sorted(sections), name))
+            if name is not None and not found:
+                raise UsageError(f"{name} is neither in conflict nor held, nor has it failed")
             show([_told(section, link) for section, link in found], as_json, "of_conflicts")
-            return
-        if name is None or job is None:
-            raise UsageError("--keep decides one pair: name the job and the document or record")
-        ((section, link),) = found
-        if link.status != Status.CONFLICT:
-            raise UsageError(f"{name} is held, not in conflict: {link.why}", action="Mend the cause, then `retry`.")
-        link.detail = {**link.detail, "keep": keep}
-        link.todo = PULL | PUSH
-        _links(app, section).save([link])
-        typer.echo(f"{name}: the next run of {section} keeps what the {keep} has")
+        elif job is None or (name is None) != everything:
+            raise UsageError("--keep decides one pair: name the job and the document or record; or the job and --all")
+        elif name is None:
+            _keep_all(app, job, keep, yes=yes)
+        else:
+            _keep_one(app, job, name, keep)
+
+
+def _waiting(app: App, sections: Sequence[str], name: str | None) -> Iterator[tuple[str, Link]]:
+    from daemon.core.links import FOR_A_PERSON, Status
+
+    statuses = (*FOR_A_PERSON, Status.FAILED)
+    for section in sections:
+        links = _links(app, section)
+        for page in [links.find(name)] if name else links.in_status(*statuses):
+            yield from ((section, link) for link in page if link.status in statuses)
+
+
+def _keep_one(app: App, job: str, name: str, keep: str) -> None:
+    from daemon.core.links import FOR_A_PERSON, Status
+
+    with _between_runs(app, job) as links:
+        found = [link for link in links.find(name) if link.status in FOR_A_PERSON]
+        if not found:
+            raise UsageError(f"{name} is neither in conflict nor held")
+        in_conflict = [link for link in found if link.status == Status.CONFLICT]
+        link = _one(in_conflict or found, name)
+        if not in_conflict:
+            raise UsageError(f"{name} is held, not in conflict: {link.why}", action=_way_out(job, link))
+        _decide([link], keep)
+        links.save([link])
+    typer.echo(f"{name}: the next run of {job} keeps what the {keep} has")
+
+
+def _way_out(job: str, link: Link) -> str:
+    if not link.awaits_record:
+        return f"Mend the cause, then `frappe-daemon retry {job} {link.name or link.remote}`."
+    return (
+        f"Look for a record of {link.name}. If none is there, `frappe-daemon retry {job} {link.name} --again`"
+        " asks for one anew; if there is, delete it there before that, unless a list shows it with the document's name,"
+        " by which it is found."
+    )
+
+
+def _keep_all(app: App, job: str, keep: str, *, yes: bool) -> None:
+    from daemon.core.links import Status
+
+    with _between_runs(app, job) as links:
+        number = links.counts().get(Status.CONFLICT, 0)
+        if number and not yes:
+            asked = f"{number:,} {'pair' if number == 1 else 'pairs'} of {job} in conflict: keep what the {keep} has?"
+            if not sys.stdin.isatty():
+                raise UsageError(asked, action="Say --yes, or ask at a terminal.")
+            typer.confirm(asked, abort=True)
+        for page in links.in_status(Status.CONFLICT):
+            _decide(page, keep)
+            links.save(page)
+    typer.echo(f"{number:,} {'pair' if number == 1 else 'pairs'}: the next run of {job} keeps what the {keep} has")
+
+
+def _decide(conflicting: Iterable[Link], keep: str) -> None:
+    from daemon.core.links import PULL, PUSH
+
+    for link in conflicting:
+        link.detail, link.todo = {**link.detail, "keep": keep}, PULL | PUSH
 
 
 @commands.command()
-def retry(job: JobArgument, name: Annotated[str | None, typer.Argument()] = None, config: ConfigOption = None) -> None:
+def retry(
+    job: JobArgument,
+    name: Annotated[str | None, typer.Argument(help="The name of a document, or the id of a record.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Its record was asked for, no reply came, and you saw that it is not there.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
     """Let pairs that failed, or are held, be tried again by the next run."""
-    from daemon.core.links import PULL, PUSH, Status
+    from daemon.core.links import Status, tried_again
 
-    with opened(config, None, secrets=False, level="warning") as app:
-        links, number = _links(app, job), 0
-        pages = [links.find(name)] if name else links.in_status(Status.FAILED, Status.HELD)
-        for page in pages:
-            waiting = [link for link in page if link.status in (Status.FAILED, Status.HELD)]
+    if again and name is None:
+        raise UsageError("--again is for one pair, of which you know that its record is not there: name its document")
+    with opened(config, None, secrets=False, level="warning") as app, _between_runs(app, job) as links:
+        number, waits = 0, (Status.FAILED, Status.HELD)
+        for page in [links.find(name)] if name else links.in_status(*waits):
+            waiting = [link for link in page if link.status in waits]
+            if name and waiting:
+                link = _one(waiting, name)
+                if again and not link.awaits_record:
+                    raise UsageError(f"{name}: no record was asked for whose reply is missing", action="`retry` it.")
             for link in waiting:
-                link.status = (
-                    Status.LINKED if link.name and link.remote else Status.CREATING if link.key else Status.NEW
-                )
-                link.todo, link.tries, link.due = PULL | PUSH, 0, None
+                tried_again(link, anew=again)
             links.save(waiting)
             number += len(waiting)
         if name and not number:
             raise UsageError(f"{name} has neither failed nor is it held")
-        typer.echo(
-            "one pair is tried again by the next run"
-            if number == 1
-            else f"{number} pairs are tried again by the next run"
-        )
+    what = "one pair is" if number == 1 else f"{number} pairs are"
+    typer.echo(f"{what} tried again by the next run")
+
+
+@commands.command()
+def relink(
+    job: JobArgument,
+    name: Annotated[str, typer.Argument(help="The name of a document, or the id of a record.")],
+    config: ConfigOption = None,
+) -> None:
+    """Pair a document and a record again that were parted; where one of them is gone, it is made anew."""
+    from daemon.core.links import Status, paired_again
+
+    with opened(config, None, secrets=False, level="warning") as app, _between_runs(app, job) as links:
+        found = links.find(name)
+        ended = [link for link in found if link.status in (Status.ENDED, Status.ABSENT)]
+        if not ended:
+            stands = f"is {found[0].status}" if found else "is not known"
+            raise UsageError(f"{name} {stands}, so there is nothing to pair again")
+        link = _one(ended, name)
+        paired_again(link)
+        links.save([link])
+    typer.echo(f"{name}: the next run of {job} pairs it again")
 
 
 def _told(section: str, link: Link) -> dict[str, Any]:

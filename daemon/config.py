@@ -509,10 +509,13 @@ def _is_secret(model: type[BaseModel], location: Sequence[Any], value: Any) -> b
     return _holds_secret(annotation) and (isinstance(value, str) or _model_in(annotation) is None)
 
 
-def _holds_secret(annotation: Any) -> bool:
+def _holds_secret(annotation: Any, within: frozenset[Any] = frozenset()) -> bool:
+    """`within`: models that it is a part of; some hold others of their own kind, such as rows of a mapped field."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return any(_holds_secret(field.annotation) for field in annotation.model_fields.values())
-    return annotation is Secret or any(map(_holds_secret, get_args(annotation)))
+        inner = within | {annotation}
+        parts = [field.annotation for field in annotation.model_fields.values()]
+        return annotation not in within and any(_holds_secret(part, inner) for part in parts)
+    return annotation is Secret or any(_holds_secret(part, within) for part in get_args(annotation))
 
 
 def _function(beside: Path, place: str, name: str) -> Any:

@@ -10,7 +10,7 @@ Base = dict[str, str]
 Side = Literal["site", "remote"]
 
 ABSENT = "-"
-"""Digest of a path that one side has not."""
+"""Digest of a path that one side has not; under a table's name: its rows were never agreed upon."""
 
 
 def digest(text: str | None) -> str:

@@ -7,11 +7,14 @@ outlives a crash.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:  # its models take time to build
+    from daemon.core.agreed import Base
 
 PULL, PUSH = 1, 2
 """Bits of `Link.todo`: changed at the remote, changed on the site, since it was last settled."""
@@ -40,7 +43,7 @@ class Status(StrEnum):
     ABSENT = "absent"
     """One side was deleted, and by configuration this is ignored unless it comes back."""
     ENDED = "ended"
-    """Each lives on its own, or both are gone. Never made anew."""
+    """Each lives on its own, or both are gone. Made anew where a person asks for it alone."""
 
 
 OPEN = (Status.NEW, Status.CREATING, Status.LINKED, Status.FAILED, Status.ABSENT)
@@ -62,7 +65,7 @@ class Link:
     """Id of the record."""
     status: str = Status.NEW
     todo: int = 0
-    base: dict[str, str] | None = None
+    base: Base | None = None
     """What both held when they last agreed: daemon.core.reconcile.Base."""
     stamp: str = ""
     """The document's `modified` as it was last seen: settled, or with something to do since."""
@@ -82,10 +85,34 @@ class Link:
     run: str = ""
     """Which run that was."""
     detail: dict[str, Any] = field(default_factory=dict)
-    """Conflict: path → [site's, remote's]; keep: which side a person chose; gone: which side."""
+    """Conflict: path → [site's, remote's]; keep: which side a person chose, or "both" where one that is gone is to be
+    made anew; gone: which side; anew: what makes the key of a
+    create another than that of the first."""
     seen_site: str = ""
     seen_remote: str = ""
     """The full listing of either side that saw it last."""
+
+    @property
+    def awaits_record(self) -> bool:
+        """Its record was asked for, and nobody knows whether it was made."""
+        return bool(self.key and self.remote is None)
+
+
+def tried_again(link: Link, *, anew: bool = False) -> None:
+    """A pair that failed, or is held, is worked on by the next run. `anew`: a person has seen that the record which was
+    asked for is not there, so that it is asked for once more, under a key of its own."""
+    if anew:
+        link.detail = {"anew": link.key}
+        link.key, link.asked, link.base, link.record = "", None, None, None
+    link.status = Status.LINKED if link.name and link.remote else Status.CREATING if link.key else Status.NEW
+    link.todo, link.tries, link.due = PULL | PUSH, 0, None
+
+
+def paired_again(link: Link) -> None:
+    """A pair that ended is worked on by the next run, from what both held when they last agreed; where one side is gone
+    it gets a twin anew."""
+    tried_again(link)
+    link.etag, link.record, link.detail = "", None, {"keep": "both"}
 
 
 def give_up_name(link: Link) -> None:
@@ -138,6 +165,7 @@ class LinksPort(Protocol):
         """Linked, and not seen by the full listing `mark` of `side`."""
         ...
 
-    def want(self, todo: int, statuses: Sequence[str], *, forget: bool = False) -> int:
-        """Set the bits for all links in these statuses; how many that are. `forget` what both sides agreed upon."""
+    def want(self, todo: int, statuses: Sequence[str], agreed: Callable[[Base | None], Base | None]) -> None:
+        """Set the bits for all links in these statuses, whose records are to be read. `agreed`: what both sides agreed
+        upon → what of it still holds."""
         ...

@@ -8,6 +8,7 @@ in the table means nothing. Reads and writes nothing.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import partial
+from hashlib import blake2b
 from itertools import count
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -127,6 +129,8 @@ class Codec:
 
 def _of_text(value: Any) -> str | None:
     if type(value) is str:
+        if not value.isascii() and _HALF.search(value):
+            raise ValueError("text without half of a surrogate pair, which neither side can keep")
         return value or None
     if value is None:
         return None
@@ -165,6 +169,7 @@ def _of_number(precision: int, value: Any) -> str:
     return "0" if text == "-0" else text
 
 
+_HALF = re.compile("[\ud800-\udfff]")
 _CONVERSION = (ValueError, TypeError, ArithmeticError)
 LARGEST = 30
 """Digits before the point of a number."""
@@ -449,6 +454,13 @@ def split(path: str) -> tuple[str, str, str]:
     return (match[1], match[2], match[3] or "") if match else (path, "", "")
 
 
+def named(path: str) -> str:
+    """The field, table, or "table.field" of a row's cell that `path` belongs to."""
+    table, _, rest = path.partition("[")
+    cell = rest.partition("].")[2]
+    return f"{table}.{cell}" if cell else table
+
+
 @dataclass(frozen=True, slots=True)
 class Fields:
     """All fields of one sync, compiled for the DocType that they belong to."""
@@ -462,9 +474,7 @@ class Fields:
 
     def flow(self, path: str) -> Flow:
         """Of a field, a row, or a cell of one."""
-        table, _, rest = path.partition("[")
-        cell = rest.partition("].")[2]
-        return self.flows[f"{table}.{cell}" if cell else table]
+        return self.flows[named(path)]
 
     def own_name(self, record: Mapping[str, Any]) -> str:
         """The name of the document that `record` was made for, where the mapping sends names; else ""."""
@@ -604,14 +614,22 @@ def _array(grid: Grid, changed: dict[str, Flat], removed: set[str], record: Mapp
     if record is None:
         return _rows(grid, site)
     there = grid.keyed(at(record, grid.remote), Cell.of_remote, base, "remote")
-    array = [_overlaid(grid, deepcopy(row), changed.pop(key, {})) for key, row in there if key not in removed]
-    return array + [_overlaid(grid, _with(grid.remote_constants), new) for new in changed.values()]
+    held = dict(grid.keyed(site.get(grid.site), Cell.of_site, base, "site"))
+    array = [
+        _overlaid(grid, deepcopy(row), changed.pop(key, {}), held.get(key, {}))
+        for key, row in there
+        if key not in removed
+    ]
+    return array + [
+        _overlaid(grid, _with(grid.remote_constants), new, held.get(key, {})) for key, new in changed.items()
+    ]
 
 
-def _overlaid(grid: Grid, row: dict[str, Any], new: Flat) -> dict[str, Any]:
+def _overlaid(grid: Grid, row: dict[str, Any], new: Flat, held: Mapping[str, Any]) -> dict[str, Any]:
+    """`row` of the remote with its cells that change. `held`: the site's row, for functions."""
     for cell in grid.cells:
         if cell.site in new:
-            put(row, cell.remote, cell.to_remote(new[cell.site], new))
+            put(row, cell.remote, cell.to_remote(new[cell.site], held))
     return row
 
 
@@ -671,6 +689,21 @@ def compiled(maps: Sequence[FieldMap], doctype: DocType, zone: ZoneInfo) -> Fiel
     for grid in grids:  # a table that goes one way takes its cells along
         flows |= {f"{grid.site}.{c.site}": c.flow if grid.flow == "both" else grid.flow for c in grid.cells}
     return Fields(tuple(cells), tuple(grids), site, remote, flows)
+
+
+def meanings(maps: Iterable[FieldMap]) -> dict[str, str]:
+    """Field, table, or "table.field" of a row's cell → digest of all that decides how its values are compared. The way
+    that they go is no part of that."""
+    found: dict[str, str] = {}
+    for spec in maps:
+        if spec.constant is None:
+            said: Any = spec.model_dump(mode="json", exclude={"flow", "on_create", "rows"})
+            if spec.rows:
+                cells = meanings(spec.rows)
+                said = [said, cells[spec.key]]
+                found |= {f"{spec.site}.{cell}": digest for cell, digest in cells.items()}
+            found[spec.site] = blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=6).hexdigest()
+    return found
 
 
 def _constants(maps: Iterable[FieldMap]) -> tuple[dict[str, Any], dict[str, Any]]:

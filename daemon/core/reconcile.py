@@ -8,12 +8,12 @@ side, and is not taken for a change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from daemon.core.agreed import ABSENT, Base, Side, digest, held, held_by
-from daemon.core.mapping import Flat, Flow
+from daemon.core.mapping import Flat, Flow, named
 
 Policy = Literal["hold", "site", "remote", "newest"]
 
@@ -31,6 +31,27 @@ def base_of(site: Flat, remote: Flat) -> Base:
         if path not in site:
             base[path] = f"{ABSENT} {digest(text)}"
     return base
+
+
+def base_made(told: Flat, kept: Flat, flow: Callable[[str], Flow]) -> Base:
+    """Of a document that was just made by what a record holds, `told`, and is now `kept`: both agreed upon that, in the
+    form that the site gives it. What it has where it was told nothing is a change of its own."""
+    site = {p: kept[p] if text is not None and kept.get(p) and flow(p) != "push" else text for p, text in told.items()}
+    return base_of(site, told)
+
+
+def still_agreed(base: Base | None, before: Mapping[str, str], now: Mapping[str, str]) -> Base | None:
+    """What is left of `base` where fields come to mean something else (daemon.core.mapping.meanings): in these the two
+    never agreed."""
+    if base is None:
+        return None
+    odd = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+    left = {path: held for path, held in base.items() if not _is_of(path, odd)}
+    return left | {name: ABSENT for name in odd if name in now and "." not in name}
+
+
+def _is_of(path: str, names: Collection[str]) -> bool:
+    return named(path) in names or path.partition("[")[0] in names
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +147,8 @@ def _judge_row(
     holder_of, other = (merge.to_site, merge.to_remote) if here else (merge.to_remote, merge.to_site)
     if had and not was_there and not edited:
         return  # the other side had it in another form, or never took it
-    if flow == "both" and (base is None or ((had or was_there) and edited)):
+    strangers = base is None or base.get(row.partition("[")[0]) == ABSENT
+    if flow == "both" and (strangers or ((had or was_there) and edited)):
         said = ", ".join(f"{path.rpartition('.')[2]} {text}" for path, text in cells.items() if path != row)
         merge.clashes.append(Clash(row, said if here else None, None if here else said))
     elif was_there and flow != ("push" if here else "pull"):
@@ -198,4 +220,4 @@ def agreed(old: Base | None, site: Flat, remote: Flat, told: Collection[str], un
     quiet = {path for path in site if not says(path)}
     now = base_of(site, remote | {path: site[path] for path in quiet if is_told(path)})
     new = {p: entry for p, entry in now.items() if (" " not in entry or is_told(p)) and (p not in quiet or is_told(p))}
-    return {path: entry for path, entry in (old or {}).items() if not is_told(path)} | new
+    return {path: entry for path, entry in (old or {}).items() if entry != ABSENT and not is_told(path)} | new

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from daemon.core.api import ListSettings, Malformed, Record, RecordSettings
-from daemon.core.exact import at
+from daemon.core.exact import Odd, at, oddities
 from daemon.core.moments import read_iso
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,13 +26,17 @@ class BadRecord(Exception):
 
 
 def record_of(body: Any, settings: RecordSettings, etag: str | None = None, *, single: bool = False) -> Record:
-    """The record that `body` is. `etag`: the ETag header of a reply that holds it alone.
+    """The record that `body` is. `etag`: the ETag header of a reply that holds it alone. A weak one is none: If-Match
+    compares strongly, so that none would ever fit (RFC 9110, 13.1.1).
 
-    Raises BadRecord where it has no id or, in a list, no time that can be read though `stamp` says where it stands.
-    `single`: the reply to one request, whose record is known; a time is only missed there, not needed.
+    Raises BadRecord where it has no id, holds a value that JSON has not or, in a list, no time that can be read though
+    `stamp` says where it stands. `single`: the reply to one request, whose record is known; a time is only missed
+    there, not needed.
     """
     if not isinstance(body, dict):
         raise BadRecord(f"it is no object but {_name(body)}")
+    for path, odd in oddities(body):
+        raise BadRecord(f"its {path if len(path) <= 60 else f'{path[:59]}…'} {odd.why}")
     identity = id_of(body, settings)
     deleted = is_deleted(body, settings)
     try:
@@ -43,6 +47,8 @@ def record_of(body: Any, settings: RecordSettings, etag: str | None = None, *, s
         stamp = None
     if settings.version and (version := at(body, settings.version)) is not None:
         etag = f'"{_version(version, settings)}"'
+    elif etag and etag.startswith("W/"):
+        etag = None
     return Record(identity, body, stamp, etag, deleted)
 
 
@@ -128,13 +134,17 @@ def _number(value: Any) -> Decimal:
 
 def _name(value: Any) -> str:
     names = {dict: "an object", list: "an array", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")
+    return value.why.removeprefix("is ") if isinstance(value, Odd) else names.get(type(value), "a number")
+
+
+def _told(value: Any) -> str:
+    return f"({value.why})" if isinstance(value, Odd) else str(value)
 
 
 def excerpt(body: Any) -> str:
     """How the JSON of `body` begins, without what no terminal should see and no database can keep."""
     text = "".join(
-        c if c.isprintable() else "·" for c in json.dumps(body, ensure_ascii=False, default=str)[: 2 * EXCERPT]
+        c if c.isprintable() else "·" for c in json.dumps(body, ensure_ascii=False, default=_told)[: 2 * EXCERPT]
     )
     return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
 

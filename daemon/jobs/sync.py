@@ -37,13 +37,13 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from daemon.core.agreed import Side
+from daemon.core.agreed import Base, Side
 from daemon.core.api import ApiSettings
 from daemon.core.kind import DialectPort, Inquiry, JournalPort, Need, Part, Provision, RemotePort, Run, SitePort, Source
 from daemon.core.links import PULL, PUSH, LinksPort, Status
-from daemon.core.mapping import FieldMap, Fields, compiled
+from daemon.core.mapping import FieldMap, Fields, compiled, meanings
 from daemon.core.plan import Action, Census, Guard, Outcome
-from daemon.core.reconcile import Policy
+from daemon.core.reconcile import Policy, still_agreed
 from daemon.core.settings import Conditions, Duration, FieldName, JobSettings, Model, PositiveDuration
 from daemon.errors import AlreadyRunning, SyncStopped, UsageError
 from daemon.jobs._sync.books import Books
@@ -166,6 +166,11 @@ class Settings(JobSettings):
         dumped = self.model_dump(mode="json", include=names)
         return hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest()[:16]
 
+    @property
+    def meanings(self) -> dict[str, str]:
+        """Of each field, and under "" of what makes all of them those of other pairs."""
+        return {"": f"{self.site.doctype} {self.api.url} {self.api.record.id}", **meanings(self.fields)}
+
 
 def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: ARG001 (every kind is asked so)
     """The DocType, the fields that the sync writes for itself, and the rights."""
@@ -233,7 +238,8 @@ def explain(inquiry: Inquiry, settings: Settings, words: Sequence[str]) -> list[
         {
             "about": f"{link.name or 'no document'} ↔ {link.remote or 'no record'}",
             "state": f"{link.status}{', waits for the next run' if link.todo else ''}",
-            "why": f"{link.why} (run {link.run})" if link.run else "not worked on yet",
+            "why": (f"{link.why} (run {link.run})" if link.run else "not worked on yet")
+            + f"; `frappe-daemon relink {inquiry.section} {words[0]}` pairs it again" * (link.status == Status.ENDED),
         }
         for link in found
     ]
@@ -315,6 +321,11 @@ class Sync:
         self.settler = Settler(run, settings, pairs, books, links, remote, fields, doctype, ways, forgetful=forgetful)
         self.parting = Parting(run, settings, pairs, books, remote, fields, ways)
 
+    def still_agreed(self, base: Base | None) -> Base | None:
+        """What of `base` means the same by the mapping of today."""
+        before, now = self.memory.get("meanings") or {}, self.settings.meanings
+        return still_agreed(base, before, now) if before.get("") == now[""] else None
+
 
 class Changes(Part):
     """Gathers, then settles pair after pair."""
@@ -335,7 +346,7 @@ class Changes(Part):
         self._looks_sane(gatherer)
         waiting = sync.links.count_waiting(sync.ways, sync.run.now())
         total = sum(sync.links.counts().values())
-        sync.memory.put(lock=None, fingerprint=sync.fingerprint)
+        sync.memory.put(lock=None, fingerprint=sync.fingerprint, meanings=sync.settings.meanings)
         self._remind()
         return Census(total, waiting, waiting)
 

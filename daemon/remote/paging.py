@@ -16,13 +16,15 @@ from urllib.parse import urlencode
 
 from daemon import errors
 from daemon.core.api import ApiSettings, ListSettings, Malformed, PagingSettings, Record
-from daemon.core.exact import at, dumps
+from daemon.core.exact import at, dumps, oddities
 from daemon.core.records import listed, since_text, unit
 from daemon.remote.replies import Reply
 from daemon.remote.transport import joined, same_origin
 from daemon.wire import plain
 
 Entry = Record | Malformed
+PAGES_BACK = 4
+"""Pages of a list by number that are known, and may be read once more."""
 COARSE = timedelta(days=1)
 """How much older than what was asked for a record may be: some APIs read no more than the day."""
 
@@ -73,20 +75,31 @@ class Pages:
         paging = listed_by.paging
         if paging.by_stamp and by_stamp:
             return self._by_stamp(listing, since)
-        steps = {"page": self._counted, "offset": self._counted, "cursor": self._by_cursor}
-        return steps.get(paging.style, self._by_link)(listing)
+        if paging.style in ("page", "offset"):
+            return self._counted(listing, again=by_stamp)
+        return self._by_cursor(listing) if paging.style == "cursor" else self._by_link(listing)
 
     # Styles
 
-    def _counted(self, listing: Listing) -> Iterator[list[Entry]]:
-        """By number of page or record, until the body, a short page or an empty one says that it is over."""
-        paging, known, number = self._paging, Known(), self._paging.start
+    def _counted(self, listing: Listing, *, again: bool) -> Iterator[list[Entry]]:
+        """By number of page or record, until the body, a short page or an empty one says that it is over.
+
+        Records that others move from a page that is yet to come to one that was read would be missed. So, with `again`,
+        the page before each is read once more, and those before that for as long as something new is on them.
+        """
+        paging, known, number, seen = self._paging, Known(), self._paging.start, _Lately()
         while True:
             page, reply = self._page(_with(listing, self._place(number)), beyond=number > paging.start)
             if page and known.again(_shape(page)):
                 raise self._broken(listing, "a page came again, so the list does not go by the parameter that is sent")
-            if page:
-                yield page
+            if fresh := seen.fresh(number, page) if again else page:
+                yield fresh
+            for earlier in seen.before(number) if again else ():
+                once_more = self._address(_with(listing, self._place(earlier)))
+                moved = seen.fresh(earlier, self._page_at(once_more, listing, beyond=True, again=True)[0])
+                if not moved:
+                    break
+                yield moved
             count = len(page)
             if self._is_last(reply, number, count):
                 return
@@ -229,10 +242,11 @@ class Pages:
         return self._page_at(self._address(listing), listing, beyond=beyond, one=one)
 
     def _page_at(
-        self, url: str, listing: Listing, *, beyond: bool = False, one: bool = False
+        self, url: str, listing: Listing, *, beyond: bool = False, one: bool = False, again: bool = False
     ) -> tuple[list[Entry], Reply]:
-        """`beyond`: a page that need not be there, so that 404 means an empty one; `one`: a record may come alone."""
-        self._read += 1
+        """`beyond`: a page that need not be there, so that 404 means an empty one; `one`: a record may come alone;
+        `again`: a page that was read before, and counts once."""
+        self._read += not again
         if self._read > self._paging.most_pages:
             why = f"it did not end after {self._paging.most_pages:,} pages"
             raise self._broken(listing, why, "Raise api.list.paging.most_pages if it is as long as that.")
@@ -253,9 +267,19 @@ class Pages:
                 request=f"GET {listing.path}",
                 action="Say by api.list.records where in the reply the records are.",
             )
+        self._refuse_odd(listing, reply)
         page = [listed(body, self.settings.record, self._position + place) for place, body in enumerate(found, 1)]
-        self._position += len(page)
+        self._position += 0 if again else len(page)
         return page, reply
+
+    def _refuse_odd(self, listing: Listing, reply: Reply) -> None:
+        """What is odd within a record is told of that record; elsewhere it may hide how the list goes on."""
+        within = f"{listing.records}." if listing.records else ""
+        for path, odd in oddities(reply.body):
+            if not (path.startswith(within) and path.removeprefix(within).partition(".")[0].isdigit()):
+                request = f"GET {listing.path}"
+                said = f"{self.settings.host}: {request}: JSON was expected, but {path} {odd.why}"
+                raise errors.NotTheApi(said, status=reply.status, request=request)
 
     def _address(self, listing: Listing) -> str:
         try:
@@ -267,6 +291,30 @@ class Pages:
     def _broken(self, listing: Listing, why: str, action: str | None = None) -> errors.RemoteListBroken:
         said = f"{self.settings.host}: GET {listing.path}: the list cannot be trusted: {why}"
         return errors.RemoteListBroken(said, request=f"GET {listing.path}", action=action)
+
+
+class _Lately:
+    """The pages that were read last of a list that is asked for by number: tells what was on none of them."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, set[bytes]] = {}
+        """Number → what was on it, in the order in which they were read."""
+
+    def fresh(self, number: int, page: list[Entry]) -> list[Entry]:
+        keys: dict[bytes, Entry] = {}
+        for entry in page:
+            key = _shape([entry])
+            while key in keys and isinstance(entry, Malformed):  # of which there may be several alike
+                key += b"+"
+            keys[key] = entry
+        held = set[bytes]().union(*self._pages.values())
+        self._pages[number] = self._pages.get(number, set()) | keys.keys()
+        if len(self._pages) > PAGES_BACK:
+            del self._pages[next(iter(self._pages))]
+        return [entry for key, entry in keys.items() if key not in held]
+
+    def before(self, number: int) -> list[int]:
+        return sorted((one for one in self._pages if one < number), reverse=True)
 
 
 @dataclass(slots=True)

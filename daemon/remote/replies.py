@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from daemon import errors
-from daemon.core.exact import at, loads
+from daemon.core.exact import Odd, at, loads, marked
 from daemon.wire import plain
 
 LONGEST_MESSAGE = 300
@@ -113,19 +113,20 @@ def _redirected(reply: Reply, asked: Asked, facts: dict[str, Any]) -> errors.Rem
 
 
 def read(reply: Reply, asked: Asked) -> Any:
-    """The JSON of a 2xx reply, None where it is empty. Raises NotTheApi."""
+    """The JSON of a 2xx reply, None where it is empty. A value that JSON has not is an `Odd` (daemon.core.exact), for
+    whoever needs it to refuse. Raises NotTheApi."""
     if not reply.content.strip():
         return None
     try:
-        return loads(reply.content)
+        body = marked(reply.content)
+        if not isinstance(body, Odd):
+            return body
+        why = f": it {body.why}"
     except ValueError as error:
-        media = reply.headers.get("content-type", "").partition(";")[0] or "a reply without a type"
         why = "" if reply.content.lstrip()[:1] == b"<" else f": {error}"
-        raise errors.NotTheApi(
-            asked.says(f"got {plain(media)} with HTTP {reply.status} where JSON was expected{why}"),
-            status=reply.status,
-            request=asked.request,
-        ) from None
+    media = reply.headers.get("content-type", "").partition(";")[0] or "a reply without a type"
+    said = asked.says(f"got {plain(media)} with HTTP {reply.status} where JSON was expected{why}")
+    raise errors.NotTheApi(said, status=reply.status, request=asked.request)
 
 
 def message_of(reply: Reply) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, or_, select, update
 
 from daemon.core.links import OPEN, OWED, PULL, PUSH, Link, Status
 from daemon.state.schema import links
 from daemon.state.store import State
+
+if TYPE_CHECKING:
+    from daemon.core.agreed import Base
 
 PAGE = 200
 """Links that are in memory at once."""
@@ -92,11 +95,11 @@ class Links:
     def unseen(self, side: str, mark: str) -> Iterator[list[Link]]:
         return self._pages(and_(links.c.status == Status.LINKED, links.c[f"seen_{side}"] != mark))
 
-    def want(self, todo: int, statuses: Sequence[str], *, forget: bool = False) -> int:
-        change = update(links).where(links.c.sync == self._sync, links.c.status.in_(statuses))
-        less = {"base": None, "etag": ""} if forget else {}
-        change = change.values(todo=links.c.todo.bitwise_or(todo), **less)
-        return self._state.write(lambda connection: connection.execute(change).rowcount)
+    def want(self, todo: int, statuses: Sequence[str], agreed: Callable[[Base | None], Base | None]) -> None:
+        for page in self.in_status(*statuses):
+            for pair in page:
+                pair.todo, pair.base, pair.etag = pair.todo | todo, agreed(pair.base), ""
+            self.save(page)
 
     @contextmanager
     def scratch(self) -> Iterator[Links]:

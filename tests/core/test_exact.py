@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.exact import DEEPEST, at, dumps, loads
+from daemon.core.exact import DEEPEST, Odd, at, dumps, loads, marked, oddities
 
 NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20)
 VALUES = st.recursive(
@@ -56,13 +56,14 @@ def test_it_is_the_json_that_others_read_and_write(value: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('{"a": 1, "b": 2, "a": 3}', "the key 'a' twice"),
+        ('{"a": 1, "b": 2, "a": 3}', "a is there twice"),
         ("[NaN]", "NaN"),
         ("[Infinity]", "Infinity"),
         ("[-Infinity]", "-Infinity"),
         ("[1e401]", "beyond reason"),
         ("[1.5e-999999999]", "beyond reason"),
         ("[1e99999999999999999999]", "beyond reason"),
+        ("[" + "1" * 5000 + "]", "beyond reason"),
         ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), "levels deep"),
         ("[" * 100_000, "nested"),
         ('{"a": ', "no JSON"),
@@ -75,6 +76,15 @@ def test_what_programs_read_in_different_ways_is_refused(text: str, why: str) ->
     """RFC 8259 leaves to each what to make of it; we make nothing of it."""
     with pytest.raises(ValueError, match=why):
         loads(text.encode())
+
+
+@pytest.mark.parametrize("odd", ["NaN", "1e999", "1" * 5000, '{"k": 1, "k": 2}', "[" * 500 + "]" * 500])
+def test_one_odd_value_leaves_the_others_readable(odd: str) -> None:
+    """It is marked where it stands, with its path."""
+    value = marked(f'[{{"id": 1, "a": {{"b": {odd}}}}}, {{"id": 2}}]'.encode())
+    ((path, found),) = oddities(value)
+    assert path.startswith("0.a.b") and isinstance(found, Odd) and found.why
+    assert value[0]["id"] == 1 and value[1] == {"id": 2}
 
 
 @given(st.binary(max_size=200))

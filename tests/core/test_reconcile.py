@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.core.agreed import digest
 from daemon.core.mapping import Flat, Flow
-from daemon.core.reconcile import Clash, Merge, base_of, decided, digest, reconcile
+from daemon.core.reconcile import Clash, Merge, base_of, decided, reconcile, still_agreed
 
 PATHS = ("a", "b", "t[K]", "t[K].x", "t[L]", "t[L].x")
 
@@ -106,3 +107,21 @@ def test_without_a_memory_a_difference_is_a_conflict() -> None:
 def test_nothing_and_absence_are_told_apart(text) -> None:
     """An empty field, and a row that is not there."""
     assert digest(text) != "-"
+
+
+def test_of_a_field_that_comes_to_mean_something_else_nothing_is_agreed() -> None:
+    """The others stay: a cell by itself, a table with all of its rows, which then are a person's to match."""
+    flat: Flat = {"a": "1", "b": "2", "t[K]": "+", "t[K].x": "3", "t[K].y": "4"}
+    base = base_of(flat, flat)
+    before = {"a": "A", "b": "B", "t": "T", "t.x": "X", "t.y": "Y"}
+    assert still_agreed(base, before, before) == base
+    found = still_agreed(base, before, {**before, "a": "A2", "t.x": "X2"})
+    assert found is not None and found.keys() == {"a", "b", "t[K]", "t[K].y"}
+    merge = reconcile({**flat, "b": "5"}, {**flat, "a": "6"}, found, both)
+    assert [clash.path for clash in merge.clashes] == ["a"] and merge.to_remote.values == {"b": "5"}
+    found = still_agreed(base, before, {**before, "t": "T2"})
+    rowless = {path: text for path, text in flat.items() if path[0] != "t"}
+    assert [clash.path for clash in reconcile(flat, rowless, found, both).clashes] == ["t[K]"]
+    assert reconcile(flat, dict(flat), found, both) == Merge()
+    gone = still_agreed(base, before, {"a": "A", "b": "B"})
+    assert gone is not None and gone.keys() == {"a", "b"}

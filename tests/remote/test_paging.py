@@ -328,7 +328,7 @@ def test_a_short_page_ends_the_list_where_the_settings_say_so() -> None:
         return Api(rows(5), 100).page(query)
 
     assert len(read({"style": "page", "short_ends": True, "size": 3, **LIMIT}, answer)) == 5
-    assert [query["page"] for query in asked] == ["1", "2"]
+    assert [query["page"] for query in asked] == ["1", "2", "1"]
 
 
 def test_one_page_is_all_where_there_are_no_more() -> None:
@@ -354,7 +354,7 @@ def test_constant_parameters_and_the_order_go_with_every_page() -> None:
 
     read({"style": "page"}, answer, NOON, params={"state": "any", "deep": True, "n": 3}, order={"sort": "at"})
     fixed = {"state": "any", "deep": "true", "n": "3", "sort": "at", "since": "2026-01-05T12:00:00+00:00"}
-    assert asked == [{**fixed, "page": str(page)} for page in (1, 2, 3)]
+    assert asked == [{**fixed, "page": str(page)} for page in (1, 2, 1, 3, 2)]
 
 
 def test_malformed_entries_have_their_place_in_the_whole_list() -> None:
@@ -373,3 +373,14 @@ def test_malformed_entries_have_their_place_in_the_whole_list() -> None:
         assert len(bad) == 1 and len(found) == 6 and bad[0].why == "it has no 'id'"
         if "by_stamp" not in paging:
             assert bad[0].position == 4
+
+
+@pytest.mark.parametrize("style", ["page", "offset"])
+def test_what_is_odd_beside_the_records_spoils_the_list(style: str) -> None:
+    """It may hide how the list goes on; within a record it spoils that record alone."""
+    content = b'{"data": [{"id": 1, "at": "2026-01-05T12:00:00Z", "x": NaN}, {"id": 2, "at": "2026-01-05T12:00:00Z"}]}'
+    bad, good = read({"style": style, "short_ends": True}, lambda _: httpx.Response(200, content=content))
+    assert isinstance(bad, Malformed) and bad.id == "1" and "its x is NaN" in bad.why and good.id == "2"
+    for odd in (b'"pages": NaN', b'"data": [], "data": []'):
+        with pytest.raises(errors.NotTheApi, match=r"JSON was expected, but|no array"):
+            read({"style": style}, lambda _, odd=odd: httpx.Response(200, content=b'{"total": 1, %s}' % odd))

@@ -50,7 +50,7 @@ class Gatherer:
     def gather(self) -> None:
         """Both sides, as far as this run may. A cursor moves once all of its list is written down."""
         if self.resync:
-            self._links.want(PULL | PUSH, [Status.LINKED], forget=True)
+            self._links.want(PULL | PUSH, [Status.LINKED], self._sync.still_agreed)
         if self._sync.ways & PULL:
             self._gather_remote()
         if self._sync.ways & PUSH:
@@ -94,7 +94,7 @@ class Gatherer:
             self._miss("remote", PULL)
 
     def _tell_malformed(self, bad: Malformed) -> None:
-        action = Action("read", f"record of {self._sync.settings.api.host}", bad.position, bad.why)
+        action = Action("read", f"record of {self._sync.settings.api.host}", bad.id or bad.position, bad.why)
         self._tally.add(Outcome(action, Result.FAILED, f"{bad.why}: {bad.excerpt}", "Malformed", "remote"))
 
     def _note_records(self, records: Sequence[Record], mark: str) -> None:

@@ -21,7 +21,7 @@ from daemon.core.kind import RemotePort, Run
 from daemon.core.links import OWED, PULL, PUSH, Link, LinksPort, Status
 from daemon.core.mapping import BadValue, Fields, Flat
 from daemon.core.plan import Action, Outcome, Result
-from daemon.core.reconcile import Changes, Merge, agreed, applied, base_of, decided, reconcile
+from daemon.core.reconcile import Changes, Merge, agreed, applied, base_made, base_of, decided, reconcile
 from daemon.errors import (
     AlreadyExists,
     DaemonError,
@@ -341,6 +341,7 @@ class Settler:
             raise
         self._pairs.holder(link, made)
         self._pairs.name(pair, made)
+        link.base = base_made(self._pairs.of_remote(pair), self._pairs.of_site(pair), self._fields.flow)
         self._links.save([link])
         self._submit(pair)
         return self._made(pair, f"on the site, for record {link.remote}")
