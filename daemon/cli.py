@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from daemon import cli_sync
+from daemon import cli_setup, cli_sync
 from daemon.errors import DaemonError, Exit
 from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, on_signal, opened, run_once, show
 
 if TYPE_CHECKING:
     from daemon.app import App
-    from daemon.config import Config, Job
-    from daemon.site.client import Site
-    from daemon.site.provision import Step
+    from daemon.config import Config
 
 cli = typer.Typer(
     name="frappe-daemon",
@@ -29,6 +27,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 cli.add_typer(cli_sync.commands)
+cli.add_typer(cli_setup.commands)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -250,45 +249,6 @@ def reference(
         typer.echo(pages.reference(section))
     except LookupError as known:
         raise UsageError(f"there is no section or kind {section!r} (there are: {known})") from None
-
-
-@cli.command()
-def setup(
-    config: ConfigOption = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Do it; without, the plan is shown and nothing done.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Take away what setup made, and nothing else.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Make the DocTypes and fields on the site that the enabled jobs need."""
-    from daemon.app import IMPATIENT
-    from daemon.site import provision
-
-    with opened(config, None, level="warning") as app:
-        with app.site(IMPATIENT) as site:
-            wanted = [job for job in app.config.jobs.values() if job.settings.enabled]
-            steps = list(provision.to_remove(site) if remove else _provisions(site, wanted))
-            if apply:
-                steps = list(provision.apply(site, steps))
-        found = app.redact([step.as_json() for step in steps])
-    show(found, as_json, "of_steps", apply)
-    raise typer.Exit(Exit.SOME_FAILED if any(step.state == "refused" for step in steps) else Exit.DONE)
-
-
-def _provisions(site: Site, jobs: Iterable[Job]) -> Iterator[Step]:
-    """The plan for all that kinds ask for."""
-    from daemon.errors import SiteError, Transient
-    from daemon.site import provision
-
-    wanted: list[Any] = []
-    for job in jobs:
-        try:
-            if ask := getattr(job.kind, "provisions", None):
-                wanted += ask(job.settings, site)
-        except Transient:
-            raise
-        except SiteError as error:
-            yield provision.refused(provision.Step(f"what {job.name} needs", "refused"), error)
-    yield from provision.to_make(site, wanted)
 
 
 @cli.command()

@@ -11,6 +11,7 @@ import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as dataclass_replace
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
@@ -43,6 +44,7 @@ from daemon.schedule import Schedule
 LARGEST = 10 << 20
 """Bytes of a configuration that are read."""
 VARIABLE = "FRAPPE_DAEMON_CONFIG"
+SETUP_VARIABLES = ("FRAPPE_DAEMON_SETUP_KEY", "FRAPPE_DAEMON_SETUP_SECRET")
 PLACES = (Path("config.toml"), Path("/etc/frappe-daemon/config.toml"))
 
 
@@ -244,6 +246,20 @@ def one_job(name: str, kind: str, settings: Mapping[str, Any]) -> Job:
     if problems:
         raise UsageError("; ".join(problems))
     return Job(name, module, found, Schedule.parse("yearly"), name)
+
+
+def setup_key(environ: Mapping[str, str] = os.environ) -> tuple[str, str] | None:
+    """API key and secret of whoever runs setup, where it is not the daemon's own user. Raises ConfigError."""
+    key, secret = (environ.get(name, "").strip() for name in SETUP_VARIABLES)
+    if bool(key) != bool(secret):
+        raise ConfigError(f"{' and '.join(SETUP_VARIABLES)} go together, and one of them is not set")
+    return (key, secret) if key else None
+
+
+def by_key(config: Config, key: str, secret: str) -> Config:
+    """The same, with another API key."""
+    site = config.site.model_copy(update={"api_key": Secret(key), "api_secret": Secret(secret)})
+    return dataclass_replace(config, site=site)
 
 
 class _AnyJob(JobSettings):

@@ -88,12 +88,17 @@ def load(config: Path | None, *, secrets: bool = True, jobs: bool = True) -> Con
 
 @contextmanager
 def opened(
-    config: Path | None, log_format: Any, *, secrets: bool = True, level: str | None = None, jobs: bool = True
-) -> Iterator[App]:
-    """`level`: unless the configuration wants more or less of the log than usual. `jobs`: it must have some."""
+    config: Path | None, log_format: Any, *, secrets: bool = True, level: str | None = None, jobs: bool = True,
+    setup: bool = False,
+) -> Iterator[App]:  # fmt: skip
+    """`level`: unless the configuration wants more or less of the log than usual. `jobs`: it must have some. `setup`:
+    by the key that the environment names for setup alone, where it does."""
     from daemon.app import App
+    from daemon.config import by_key, setup_key
 
-    loaded = load(config, secrets=secrets, jobs=jobs)
+    other = setup_key() if setup else None
+    loaded = load(config, secrets=secrets and not other, jobs=jobs)
+    loaded = by_key(loaded, *other) if other else loaded
     app = App(loaded, log_format=log_format, log_level=level if loaded.log.level == "info" else None)
     try:
         yield app

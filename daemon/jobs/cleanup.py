@@ -147,6 +147,9 @@ class Settings(JobSettings):
 ONLY_ADMINISTRATOR = {"Email Queue": "Email Queue's own code lets nobody but Administrator delete its rows"}
 """email/doctype/email_queue/email_queue.py:on_trash; no permission changes it."""
 
+ONLY_SYSTEM_MANAGER = "the site's own clean-up may be started by System Managers alone"
+"""core/doctype/scheduled_job_type/scheduled_job_type.py:execute_event; no permission changes it."""
+
 
 def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:
     """What `check` looks at: the DocType, its fields, and the right to change Log Settings or to delete."""
@@ -154,16 +157,21 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:
         fields = (rule.date_field, *rule.group_by, *(condition[-3] for condition in rule.filters))
         dates = rule.as_rule("").dates
         only = ONLY_ADMINISTRATOR.get(rule.doctype, "")
-        by_rows = Need(rule.doctype, fields, dates, ("read", "delete"), only_administrator=only)
+        why = "to find old rows and delete them"
+        by_rows = Need(rule.doctype, fields, dates, ("read", "delete"), why=why, only_administrator=only)
         forced = rule.strategy == "log_settings"
         coverable = rule.doctype in dialect.log_settings_doctypes
         dated = rule.date_field in ("creation", dialect.log_settings_field)
         if forced or (rule.server_side and rule.strategy == "auto" and coverable and dated):
-            yield Need(rule.doctype, fields, dates, ("read",))
+            yield Need(rule.doctype, fields, dates, ("read",), why="to count old rows")
             otherwise = None if forced else by_rows
-            yield Need("Log Settings", rights=("read", "write"), rows=False, otherwise=otherwise)
+            yield Need("Log Settings", rights=("read", "write"), rows=False, only_system_manager=ONLY_SYSTEM_MANAGER,
+                       otherwise=otherwise)  # fmt: skip
         else:
             yield by_rows
+    if any(rule.purge_residue for rule in settings.rules):
+        for residue in ("Comment", "Deleted Document"):
+            yield Need(residue, rights=("read", "delete"), why="to delete what deleting row by row leaves behind")
 
 
 def parts(run: Run, settings: Settings) -> Iterable[Part]:

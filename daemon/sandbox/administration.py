@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,17 @@ def restore(site: FrappeSite, name: str) -> None:
     site.say("Document Restored")
 
 
+@method("frappe.core.doctype.user.user.generate_keys")
+def generate_keys(site: FrappeSite, user: str) -> Doc:
+    """A new secret; the key stays, where there is one. 16 tells that too."""
+    rights.only_system_manager(site)
+    row = documents.load(site, "User", user)
+    key, secret = row["api_key"] or secrets.token_hex(8)[:15], secrets.token_hex(8)[:15]
+    documents.update(site, "User", user, {"api_key": key})
+    site.keys[row["name"]] = (key, secret)
+    return {"api_key": key, "api_secret": secret} if site.version == "16" else {"api_secret": secret}
+
+
 # Permissions: core/page/permission_manager/permission_manager.py
 
 
@@ -63,7 +75,8 @@ def permission_add(site: FrappeSite, parent: str, role: str, permlevel: Any = 0)
     level = int(permlevel or 0)
     if any(row["role"] == role and int(row.get("permlevel") or 0) == level for row in rights.granted(site, parent)):
         return site.say("Rule for this doctype, role, permlevel and if-owner combination already exists.")
-    return _insert_permission(site, parent, {"role": role, "read": 1, "permlevel": level})
+    # Custom DocPerm reads and exports by default (core/doctype/custom_docperm/custom_docperm.json)
+    return _insert_permission(site, parent, {"role": role, "read": 1, "export": 1, "permlevel": level})
 
 
 def _insert_permission(site: FrappeSite, parent: str, row: Mapping[str, Any]) -> None:
@@ -81,7 +94,18 @@ def permission_update(
     for row in rights.granted(site, doctype):
         if row["role"] == role and int(row.get("permlevel") or 0) == int(permlevel) and row.get("name"):
             site.store.update("Custom DocPerm", row["name"], {ptype: int(decoded(value) or 0)})
+    for row in rights.granted(site, doctype):
+        _check_dependencies(row)
     return "refresh"
+
+
+def _check_dependencies(row: Mapping[str, Any]) -> None:
+    """core/doctype/doctype/doctype.py:validate_permissions."""
+    for wanted, without in (("cancel", "submit"), ("submit", "write"), ("cancel", "write"), ("amend", "write")):
+        if row.get(wanted) and not row.get(without):
+            raise FrappeError(
+                "ValidationError", f"{row['role']}: Cannot set {wanted.title()} without {without.title()}"
+            )
 
 
 @method("frappe.core.page.permission_manager.permission_manager.remove")
