@@ -175,10 +175,10 @@ def sections(jobs: Iterable[Job]) -> Iterable[Job]:
 
 
 def _of_provisions(site: Site, job: Job) -> Iterator[Finding]:
-    """Fields that `setup` would make: the job fails without. DocTypes are needs, and told as such."""
+    """Fields that `setup` would make: the job fails without. DocTypes and rights are needs, and told as such."""
     ask = getattr(job.kind, "provisions", None)
     try:
-        wanted = [thing for thing in ask(job.settings, site) if thing.doctype != "DocType"] if ask else []
+        wanted = [thing for thing in ask(job.settings, site) if thing.doctype not in ("DocType", "Role")] if ask else []
         missing = [thing for thing in wanted if provision.seen(site, thing) == provision.MISSING]
     except (NotFound, NotPermitted):  # a need says so, or nobody but a System Manager can tell
         return
