@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from daemon import cli_setup, cli_sync
+from daemon import cli_init, cli_setup, cli_sync
 from daemon.errors import DaemonError, Exit
 from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, on_signal, opened, run_once, show
 
@@ -28,6 +28,7 @@ cli = typer.Typer(
 )
 cli.add_typer(cli_sync.commands)
 cli.add_typer(cli_setup.commands)
+cli.add_typer(cli_init.commands)
 
 
 def _tell_version(wanted: bool) -> None:

@@ -256,6 +256,32 @@ def setup_key(environ: Mapping[str, str] = os.environ) -> tuple[str, str] | None
     return (key, secret) if key else None
 
 
+def environment(name: str) -> str:
+    """A variable's value; "" where it is not set."""
+    return os.environ.get(name, "").strip()
+
+
+def secret_in(path: Path) -> str:
+    """What is in a file with one secret. Raises UsageError."""
+    try:
+        return _Secrets({}, Path(), True)({"file": str(path)})
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def provisional(url: str, key: str, secret: str, ca_file: Path | None, site_name: str) -> Config:
+    """A configuration of a site alone, before there is a file. Raises UsageError."""
+    table: dict[str, Any] = {"url": url, "api_key": {"env": key}, "api_secret": {"env": secret}, "site_name": site_name}
+    problems: list[str] = []
+    context = {"resolve": lambda reference: reference["env"], "beside": Path()}
+    if ca_file:
+        table["ca_file"] = ca_file
+    site = _validated(SiteSettings, table, "", context, problems)
+    if problems:
+        raise UsageError("; ".join(problems), action="Correct it, and run the command again.")
+    return Config(Path("config.toml"), site, StateSettings(), LogSettings(), ScheduleSettings())
+
+
 def by_key(config: Config, key: str, secret: str) -> Config:
     """The same, with another API key."""
     site = config.site.model_copy(update={"api_key": Secret(key), "api_secret": Secret(secret)})

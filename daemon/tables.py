@@ -205,6 +205,26 @@ def of_steps(steps: Sequence[Mapping[str, str]], applied: bool) -> Group:
     return Group(*lines)
 
 
+def of_init(found: Mapping[str, Any]) -> Group:
+    """What `init` found and wrote, and what to do next."""
+    apps = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    may = "a System Manager" if found["system_manager"] else "no System Manager"
+    lines: list[Any] = [
+        Text.assemble(("✓ ", "green"), f"{found['url']}: {apps}; time zone {found['time_zone']}"),
+        Text.assemble(("✓ ", "green"), f"the API key is that of {found['user']}, {may}"),
+        "",
+    ]
+    for job in found["jobs"]:
+        lines.append(Text.assemble((job["name"], "bold"), f"  {job['kind']}, disabled"))
+        lines += [Padding(Text(sentence), (0, 0, 0, 4), expand=False) for sentence in job["would"]]
+    lines += ["", *(Text.assemble(("wrote ", "green"), path) for path in found["written"]), "", Text("Next:", "bold")]
+    for step in found["next"]:
+        lines.append(Text(f"  {step['command']}" if step["command"] else f"  {step['why']}"))
+        if step["command"]:
+            lines.append(Padding(Text(step["why"], "dim"), (0, 0, 0, 6), expand=False))
+    return Group(*lines)
+
+
 def of_conflicts(pairs: Sequence[Mapping[str, Any]]) -> Group:
     """Pairs of a sync, each with what is the matter with it."""
     lines: list[Any] = []

@@ -78,7 +78,7 @@ LIBRARIES = {
     "apscheduler": ["trigger.py", "service.py"],
     "cronsim": ["schedule.py"],
     "structlog": ["log.py"],
-    "typer": ["cli.py", "cli_setup.py", "cli_sync.py", "terminal.py"],
+    "typer": ["cli.py", "cli_init.py", "cli_setup.py", "cli_sync.py", "terminal.py"],
     "python_calamine": ["files/legacy.py"],
     "charset_normalizer": [],
     "jinja2": ["rendering/"],
