@@ -21,7 +21,7 @@ from daemon.core.doctype import DocType
 from daemon.core.duration import format_duration
 from daemon.core.exact import at
 from daemon.core.kind import Need, Source
-from daemon.core.rights import MANAGER, applies
+from daemon.core.rights import MANAGER, applies, parties
 from daemon.core.settings import Directory, did_you_mean
 from daemon.errors import ConfigError, DaemonError, FileProblem, NotFound, NotPermitted, RemoteError, SiteError
 from daemon.files.inbox import FOLDERS, Inbox
@@ -256,6 +256,7 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
     if user != "Administrator":
         wanted = [right for right in need.rights if applies(meta, right)]
         found += _of_rights(site, need, [right for right in wanted if not meta.grants(right, roles)], user, roles)
+        found += [said for party in parties(need, meta) for said in _of_need(site, party, user, roles)]
     return found
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from daemon import cli_init, cli_setup, cli_sync
+from daemon import cli_init, cli_setup, cli_sync, completion
 from daemon.errors import DaemonError, Exit
 from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, on_signal, opened, run_once, show
 
@@ -65,7 +65,7 @@ def run(config: ConfigOption = None, log_format: FormatOption = None) -> None:
 
 @cli.command()
 def once(
-    job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].")],
+    job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].", autocompletion=completion.jobs)],
     config: ConfigOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
     rows: RowsOption = None,
@@ -150,7 +150,7 @@ def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
 
 @cli.command()
 def digest(
-    job: Annotated[str, typer.Argument(help="A job of the kind digest.")],
+    job: Annotated[str, typer.Argument(help="A job of the kind digest.", autocompletion=completion.of_kind("digest"))],
     config: ConfigOption = None,
     preview: Annotated[
         Path | None, typer.Option(help="Write one letter to this file, as HTML, and send nothing.")
@@ -180,7 +180,7 @@ def digest(
 
 @cli.command()
 def explain(
-    job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].")],
+    job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].", autocompletion=completion.jobs)],
     words: Annotated[
         list[str], typer.Argument(help="For an expiry job a DocType and a name, for a sync the name or id of one side.")
     ],
@@ -240,7 +240,12 @@ def _check_site(loaded: Config, findings: list[Any]) -> int:
 
 @cli.command()
 def reference(
-    section: Annotated[str, typer.Argument(help="site, state, …; jobs for what all have; or a kind of job.")] = "",
+    section: Annotated[
+        str,
+        typer.Argument(
+            help="site, state, …; jobs for what all have; or a kind of job.", autocompletion=completion.sections
+        ),
+    ] = "",
 ) -> None:
     """Print what each key of the configuration means, as Markdown."""
     from daemon import reference as pages
@@ -286,7 +291,7 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 @cli.command()
 def history(
-    job: Annotated[str | None, typer.Argument(help="Only this job's runs.")] = None,
+    job: Annotated[str | None, typer.Argument(help="Only this job's runs.", autocompletion=completion.jobs)] = None,
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Runs, at the most.")] = 20,
     as_json: JsonOption = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from daemon import completion
 from daemon.errors import UsageError
 from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, opened, run_once, show
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-JobArgument = Annotated[str, typer.Argument(help="A sync's section in the configuration.")]
+JobArgument = Annotated[
+    str, typer.Argument(help="A sync's section in the configuration.", autocompletion=completion.of_kind("sync"))
+]
 
 
 @commands.command()
@@ -73,7 +76,10 @@ def _links(app: App, section: str) -> Links:
 
 @commands.command()
 def conflicts(
-    job: Annotated[str | None, typer.Argument(help="A sync's section; else all of them.")] = None,
+    job: Annotated[
+        str | None,
+        typer.Argument(help="A sync's section; else all of them.", autocompletion=completion.of_kind("sync")),
+    ] = None,
     name: Annotated[str | None, typer.Argument(help="The name of a document, or the id of a record.")] = None,
     keep: Annotated[
         Literal["site", "remote"] | None, typer.Option(help="Decide for this side; the next run carries it out.")
@@ -102,11 +108,17 @@ def conflicts(
         link.detail = {**link.detail, "keep": keep}
         link.todo = PULL | PUSH
         _links(app, section).save([link])
-        typer.echo(f"{name}: the next run of {section} keeps what the {keep} has")
+        said = f"{name}: the next run of {section} keeps what the {keep} has"
+        show({**_told(section, link), "keep": keep, "said": said}, as_json, "of_word")
 
 
 @commands.command()
-def retry(job: JobArgument, name: Annotated[str | None, typer.Argument()] = None, config: ConfigOption = None) -> None:
+def retry(
+    job: JobArgument,
+    name: Annotated[str | None, typer.Argument()] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Let pairs that failed, or are held, be tried again by the next run."""
     from daemon.core.links import PULL, PUSH, Status
 
@@ -124,11 +136,8 @@ def retry(job: JobArgument, name: Annotated[str | None, typer.Argument()] = None
             number += len(waiting)
         if name and not number:
             raise UsageError(f"{name} has neither failed nor is it held")
-        typer.echo(
-            "one pair is tried again by the next run"
-            if number == 1
-            else f"{number} pairs are tried again by the next run"
-        )
+        said = "one pair is" if number == 1 else f"{number} pairs are"
+        show({"job": job, "retried": number, "said": f"{said} tried again by the next run"}, as_json, "of_word")
 
 
 def _told(section: str, link: Link) -> dict[str, Any]:

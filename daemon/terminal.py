@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from daemon.errors import DaemonError
+from daemon.places import VARIABLE
 
 if TYPE_CHECKING:
     from daemon.app import App
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Else $FRAPPE_DAEMON_CONFIG, ./config.toml, /etc/frappe-daemon/config.toml."),
+    typer.Option(
+        "--config",
+        "-c",
+        envvar=VARIABLE,
+        show_envvar=False,
+        help="Else $FRAPPE_DAEMON_CONFIG, ./config.toml, /etc/frappe-daemon/config.toml.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of a table.")]
 RowsOption = Annotated[

@@ -55,7 +55,9 @@ LAYERS = {
     "archive.py": ["daemon.errors"],
     "log.py": [],
     "report.py": ["daemon.errors", "daemon.core"],
-    "config.py": ["daemon.errors", "daemon.core", "daemon.schedule"],
+    "config.py": ["daemon.errors", "daemon.core", "daemon.places", "daemon.schedule"],
+    "places.py": [],
+    "completion.py": ["daemon.places"],
     "sandbox/": ["daemon.errors", "daemon.sandbox"],
 }  # fmt: skip
 """Of this package each may import these. Modules that are not named stand above them: commands, runner, composition."""
@@ -78,7 +80,7 @@ LIBRARIES = {
     "apscheduler": ["trigger.py", "service.py"],
     "cronsim": ["schedule.py"],
     "structlog": ["log.py"],
-    "typer": ["cli.py", "cli_init.py", "cli_setup.py", "cli_sync.py", "terminal.py"],
+    "typer": ["cli.py", "cli_init.py", "cli_setup.py", "cli_sync.py", "completion.py", "terminal.py"],
     "python_calamine": ["files/legacy.py"],
     "charset_normalizer": [],
     "jinja2": ["rendering/"],

@@ -25,6 +25,10 @@ SEES_MAILS = "Super Email User"
 (communication.py:get_permission_query_conditions_for_communication). It has no rights, and need not be there."""
 MANAGER = "System Manager"
 
+PARTIES = frozenset({"Customer", "Supplier"})
+"""ERPNext's transactions look up their party when they are saved, and refuse who may not read it
+(erpnext/accounts/party.py:_get_party_details, seen on 15 and 16)."""
+
 _RESTS_ON = {
     **dict.fromkeys(("write", "create", "delete", "email"), ("read",)),
     "submit": ("read", "write"),
@@ -63,9 +67,12 @@ def rights_of(wanted: Iterable[tuple[str, Need]], meta: Callable[[str], DocType 
     found = Rights()
     for job, need in wanted:
         for one in _ways(found, job, need):
-            _take(found, job, one, meta(one.doctype))
-    for doctype, kinds in found.given.items():
-        found.given[doctype] = {right: None for right in RIGHTS if right in kinds}
+            doctype = meta(one.doctype)
+            _take(found, job, one, doctype)
+            for party in parties(one, doctype) if doctype else ():
+                _take(found, job, party, meta(party.doctype))
+    for name, kinds in found.given.items():
+        found.given[name] = {right: None for right in RIGHTS if right in kinds}
     return found
 
 
@@ -111,6 +118,14 @@ def _take(found: Rights, job: str, need: Need, doctype: DocType | None) -> None:
         why = f"{job} ({', '.join(listed)}){': ' if need.why else ''}{need.why}"
         if why not in found.whys.setdefault(need.doctype, []):
             found.whys[need.doctype].append(why)
+
+
+def parties(need: Need, doctype: DocType) -> Iterator[Need]:
+    """What else must be read where documents of `doctype` are written."""
+    if doctype.is_submittable and {"create", "write"} & set(need.rights):
+        for own in doctype.fields:
+            if own.fieldtype == "Link" and own.options in PARTIES:
+                yield Need(own.options, why=f"which {doctype.name} looks up when it is saved", lacking=need.lacking)
 
 
 def applies(doctype: DocType, right: str) -> bool:

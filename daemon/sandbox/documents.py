@@ -99,6 +99,8 @@ def _prepared(site: FrappeSite, meta: DocType, doc: Doc) -> Doc:
         raise FrappeError("CannotCreateStandardDoctypeError", text)
     if meta.name == "Log Settings" and isinstance(doc.get("logs_to_clear"), list):
         doc = {**doc, "logs_to_clear": retention.settled(site, doc["logs_to_clear"])}
+    if meta.name in selling.SALES and doc.get("customer"):  # erpnext/accounts/party.py:_get_party_details
+        rights.require(site, "read", "Customer", site.store.get("Customer", doc["customer"]))
     if meta.name == "User":
         doc = {**doc, "user_type": _user_type(site, doc)}
     return selling.computed(site, meta.name, doc)
