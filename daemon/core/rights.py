@@ -34,7 +34,7 @@ _RESTS_ON = {
     "submit": ("read", "write"),
     "cancel": ("read", "write", "submit"),
 }
-"""doctype.py:validate_permissions refuses one without the other; and what one may not read one cannot find."""
+"""Submitting and cancelling save the document, too; and what one may not read one cannot find."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,18 +94,7 @@ def permission_update(
     for row in rights.granted(site, doctype):
         if row["role"] == role and int(row.get("permlevel") or 0) == int(permlevel) and row.get("name"):
             site.store.update("Custom DocPerm", row["name"], {ptype: int(decoded(value) or 0)})
-    for row in rights.granted(site, doctype):
-        _check_dependencies(row)
     return "refresh"
-
-
-def _check_dependencies(row: Mapping[str, Any]) -> None:
-    """core/doctype/doctype/doctype.py:validate_permissions."""
-    for wanted, without in (("cancel", "submit"), ("submit", "write"), ("cancel", "write"), ("amend", "write")):
-        if row.get(wanted) and not row.get(without):
-            raise FrappeError(
-                "ValidationError", f"{row['role']}: Cannot set {wanted.title()} without {without.title()}"
-            )
 
 
 @method("frappe.core.page.permission_manager.permission_manager.remove")
