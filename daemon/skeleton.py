@@ -233,4 +233,6 @@ def written(head: str, jobs: list[Job], site: Mapping[str, str], about: list[str
     lines = ["# frappe-daemon: what it works on, and what it does.", "#", *(f"# {line}" for line in about)]
     text = "\n".join(lines) + "\n" + rest
     text += "".join(f"\n\n\n{job.text}" for job in jobs) + "\n"
-    return re.sub(r"^# The rules for Version and Email Queue below need.*\n", "", text, flags=re.MULTILINE)
+    if '"Email Queue"' not in text:
+        text = re.sub(r"^# The rule for Email Queue below needs Administrator's key\. ", "# ", text, flags=re.MULTILINE)
+    return text
