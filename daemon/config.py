@@ -319,7 +319,7 @@ def _kind(name: Any, path: str, beside: Path, problems: list[str]) -> ModuleType
             return None
     if name not in kinds():
         known = kinds()
-        hint = f'{did_you_mean(name, known)} (there are: {", ".join(known)}; or a file of your own, "name.py")'
+        hint = f'{did_you_mean(name, known)} (there are: {", ".join(known)}), nor a file of your own, "name.py"'
         problems.append(f'{path}.kind = "{name}": there is no such kind{hint}')
         return None
     return module_of(name)

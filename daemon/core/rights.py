@@ -103,15 +103,14 @@ def _note(found: Rights, beyond: Beyond) -> None:
 
 
 def _take(found: Rights, job: str, need: Need, doctype: DocType | None) -> None:
-    wanted = {right for one in need.rights for right in (one, *_RESTS_ON.get(one, ()))}
+    asked = [right for right in need.rights if doctype is None or applies(doctype, right)]
+    wanted = {right for one in asked for right in (one, *_RESTS_ON.get(one, ()))}
     if doctype is None and not need.by_setup:
         if need.rights and not need.lacking:
             found.missing.setdefault(need.doctype, job)
         return
-    if doctype is not None:
-        wanted = {right for right in wanted if applies(doctype, right)}
-        if need.doctype not in OWN_ROLE_WANTED:
-            wanted = {right for right in wanted if not doctype.grants(right, EVERYBODY)}
+    if doctype is not None and need.doctype not in OWN_ROLE_WANTED:
+        wanted = {right for right in wanted if not doctype.grants(right, EVERYBODY)}
     if wanted:
         listed = [right for right in RIGHTS if right in wanted]
         found.given.setdefault(need.doctype, {}).update(dict.fromkeys(listed))
