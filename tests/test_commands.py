@@ -162,7 +162,7 @@ def test_at_80_columns_nothing_is_lost(world, run) -> None:
         _, piped, _ = run(*arguments)
         words = set(re.findall(r"[\w@.]{3,}", piped)) - {"What"}  # the head of the column that goes below
         assert [word for word in words if word not in shown.replace("\n", " ")] == []
-    assert "\x1b[32m" in at_terminal(["history"], 80)
+    assert re.search(r"\x1b\[[0-9;]*3[0-9]m", at_terminal(["history"], 80))
 
 
 def completed(words: str, **environ: str) -> list[str]:
