@@ -22,6 +22,7 @@ from daemon.core.doctype import DocType
 from daemon.core.duration import format_duration
 from daemon.core.exact import at
 from daemon.core.kind import Need, Source
+from daemon.core.rights import MANAGER, applies, parties
 from daemon.core.settings import AlertSettings, Directory, did_you_mean
 from daemon.errors import ConfigError, DaemonError, FileProblem, NotFound, NotPermitted, RemoteError, SiteError
 from daemon.files.inbox import FOLDERS, Inbox
@@ -209,11 +210,9 @@ def of_site(site: Site, jobs: Iterable[Job], ask: Callable[[Job, Site], Any] | N
     yield Finding(OK, "time zone", f"{site.clock.zone.key}")
     yield _of_clocks(site.transport.date_offset)
     roles = site.roles(user)
-    for job in _sections(jobs):
+    for job in sections(jobs):
         enabled = job.settings.enabled
-        seen = [
-            found for need in job.kind.needs(job.settings, site.dialect) for found in _of_need(site, need, user, roles)
-        ]
+        seen = [found for need in needs_of(job, site) for found in _of_need(site, need, user, roles)]
         seen += _of_provisions(site, job)
         if ask and all(found.level != PROBLEM for found in seen):
             seen += _of_doubts(ask(job, site), job)
@@ -226,7 +225,15 @@ def of_site(site: Site, jobs: Iterable[Job], ask: Callable[[Job, Site], Any] | N
             yield Finding(OK, job.section, f"{off}the site has what this job needs, and this user may do it")
 
 
-def _sections(jobs: Iterable[Job]) -> Iterable[Job]:
+def needs_of(job: Job, site: Site) -> Iterator[Need]:
+    """What its kind says, and what any job may be told to do."""
+    yield from job.kind.needs(job.settings, site.dialect)
+    if job.settings.report_errors_to_site:
+        lacking, why = "its errors are told by the log of the daemon alone", "to leave its errors there"
+        yield Need("Error Log", rights=("create",), lacking=lacking, why=why)
+
+
+def sections(jobs: Iterable[Job]) -> Iterable[Job]:
     """One job of each section: those of two directions need the same."""
     return {job.section: job for job in jobs}.values()
 
@@ -241,10 +248,10 @@ def _of_doubts(inquiry: Any, job: Job) -> Iterator[Finding]:
 
 
 def _of_provisions(site: Site, job: Job) -> Iterator[Finding]:
-    """Fields that `setup` would make: the job fails without. DocTypes are needs, and told as such."""
+    """Fields that `setup` would make: the job fails without. DocTypes and rights are needs, and told as such."""
     ask = getattr(job.kind, "provisions", None)
     try:
-        wanted = [thing for thing in ask(job.settings, site) if thing.doctype != "DocType"] if ask else []
+        wanted = [thing for thing in ask(job.settings, site) if thing.doctype not in ("DocType", "Role")] if ask else []
         missing = [thing for thing in wanted if provision.seen(site, thing) == provision.MISSING]
     except (NotFound, NotPermitted):  # a need says so, or nobody but a System Manager can tell
         return
@@ -256,7 +263,7 @@ def _of_provisions(site: Site, job: Job) -> Iterator[Finding]:
 
 def of_remotes(app: App, jobs: Iterable[Job]) -> Iterator[Finding]:
     """What the other APIs of enabled jobs tell, each by the first page of its list."""
-    for job in _sections(jobs):
+    for job in sections(jobs):
         sources = getattr(job.kind, "sources", None)
         for source in sources(job.settings) if sources and job.settings.enabled else ():
             try:
@@ -322,8 +329,13 @@ def _of_need(site: Site, need: Need, user: str, roles: frozenset[str]) -> list[F
         what = f"{need.doctype}.{field} is no date"
         found.append(Finding(PROBLEM, need.doctype, what, "operator", "Name a Date or Datetime field in the rule."))
     if user != "Administrator":
-        found += _of_rights(site, need, [right for right in need.rights if not meta.grants(right, roles)], user, roles)
+        wanted = [right for right in need.rights if applies(meta, right)]
+        found += _of_rights(site, need, [right for right in wanted if not meta.grants(right, roles)], user, roles)
+        found += [said for party in parties(need, meta) for said in _of_need(site, party, user, roles)]
     return found
+
+
+_MAIL_READER = "Run `frappe-daemon setup --user …` with a System Manager's key, or give it the role System Manager."
 
 
 def _of_mail(site: Site, user: str, roles: frozenset[str]) -> Iterator[Finding]:
@@ -332,7 +344,7 @@ def _of_mail(site: Site, user: str, roles: frozenset[str]) -> Iterator[Finding]:
 
     if user != "Administrator" and not READERS & roles:
         what = f"{user} does not see the mails that it sends, so a lost reply could never be settled"
-        yield Finding(PROBLEM, "Communication", what, "site administrator", "Give it the role System Manager.")
+        yield Finding(PROBLEM, "Communication", what, "site administrator", _MAIL_READER)
     try:
         rows = site.get_list("Email Account", ["default_outgoing"], [["enable_outgoing", "=", 1]])
     except NotPermitted:
@@ -360,14 +372,20 @@ def _of_rights(site: Site, need: Need, missing: list[str], user: str, roles: fro
     if need.only_administrator:
         action = "Use Administrator's API key for this job, or take the rule out."
         return [Finding(PROBLEM, need.doctype, need.only_administrator, "operator", action)]
-    if not missing:
+    if need.only_system_manager and MANAGER not in roles:
+        what = f"{user} is no System Manager, and {need.only_system_manager}"
+    elif missing:
+        what = f"{user} lacks the right to {' and '.join(missing)} {need.doctype}"
+    else:
         return []
-    what = f"{user} lacks the right to {' and '.join(missing)} {need.doctype}"
     if need.lacking:
         action = "Run `frappe-daemon setup --apply` with the key of a System Manager, or leave it so."
         return [Finding(WARNING, need.doctype, f"{what}: {need.lacking}", "operator", action)]
     if need.otherwise is None:
-        action = f"Give one of its roles that right in the Role Permissions Manager ({need.doctype})."
+        action = f"Give one of its roles that right in the Role Permissions Manager ({need.doctype})"
+        action += f", or run `frappe-daemon setup --user {user} --apply` with the key of a System Manager."
+        if need.only_system_manager:
+            action = f"Give {user} the role System Manager, or change what needs it."
         return [Finding(PROBLEM, need.doctype, what, "site administrator", action)]
     second = _of_need(site, need.otherwise, user, roles)
     if not second:

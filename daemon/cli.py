@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from daemon import cli_status, cli_sync, cli_undo
+from daemon import cli_init, cli_setup, cli_status, cli_sync, cli_undo, completion
 from daemon.errors import DaemonError, Exit
 from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, load, opened, run_once, show
 
 if TYPE_CHECKING:
     from daemon.app import App
-    from daemon.config import Config, Job
-    from daemon.site.client import Site
-    from daemon.site.provision import Step
+    from daemon.config import Config
 
 cli = typer.Typer(
     name="frappe-daemon",
@@ -31,6 +29,8 @@ cli = typer.Typer(
 cli.add_typer(cli_sync.commands)
 cli.add_typer(cli_status.commands)
 cli.add_typer(cli_undo.commands)
+cli.add_typer(cli_setup.commands)
+cli.add_typer(cli_init.commands)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -66,7 +66,7 @@ def run(config: ConfigOption = None, log_format: FormatOption = None) -> None:
 
 @cli.command()
 def once(
-    job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].")],
+    job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].", autocompletion=completion.jobs)],
     config: ConfigOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
     rows: RowsOption = None,
@@ -151,7 +151,7 @@ def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
 
 @cli.command()
 def digest(
-    job: Annotated[str, typer.Argument(help="A job of the kind digest.")],
+    job: Annotated[str, typer.Argument(help="A job of the kind digest.", autocompletion=completion.of_kind("digest"))],
     config: ConfigOption = None,
     preview: Annotated[
         Path | None, typer.Option(help="Write one letter to this file, as HTML, and send nothing.")
@@ -181,7 +181,7 @@ def digest(
 
 @cli.command()
 def explain(
-    job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].")],
+    job: Annotated[str, typer.Argument(help="A job's name, as in [jobs.<name>].", autocompletion=completion.jobs)],
     words: Annotated[
         list[str],
         typer.Argument(
@@ -246,51 +246,17 @@ def _check_site(loaded: Config, findings: list[Any]) -> int:
 
 @cli.command()
 def reference(
-    section: Annotated[str, typer.Argument(help="site, state, …; jobs for what all have; or a kind of job.")] = "",
+    section: Annotated[
+        str,
+        typer.Argument(
+            help="site, state, …; jobs for what all have; or a kind of job.", autocompletion=completion.sections
+        ),
+    ] = "",
 ) -> None:
     """Print what each key of the configuration means, as Markdown."""
     from daemon import reference as pages
 
     typer.echo(pages.reference(section))
-
-
-@cli.command()
-def setup(
-    config: ConfigOption = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Do it; without, the plan is shown and nothing done.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Take away what setup made, and nothing else.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Make the DocTypes and fields on the site that the enabled jobs need."""
-    from daemon.app import IMPATIENT
-    from daemon.site import provision
-
-    with opened(config, None, level="warning") as app:
-        with app.site(IMPATIENT) as site:
-            wanted = [job for job in app.config.jobs.values() if job.settings.enabled]
-            steps = list(provision.to_remove(site) if remove else _provisions(site, wanted))
-            if apply:
-                steps = list(provision.apply(site, steps))
-        found = app.redact([step.as_json() for step in steps])
-    show(found, as_json, "of_steps", apply)
-    raise typer.Exit(Exit.SOME_FAILED if any(step.state == "refused" for step in steps) else Exit.DONE)
-
-
-def _provisions(site: Site, jobs: Iterable[Job]) -> Iterator[Step]:
-    """The plan for all that kinds ask for."""
-    from daemon.errors import SiteError, Transient
-    from daemon.site import provision
-
-    wanted: list[Any] = []
-    for job in jobs:
-        try:
-            if ask := getattr(job.kind, "provisions", None):
-                wanted += ask(job.settings, site)
-        except Transient:
-            raise
-        except SiteError as error:
-            yield provision.refused(provision.Step(f"what {job.name} needs", "refused"), error)
-    yield from provision.to_make(site, wanted)
 
 
 @cli.command(name="install-service")
@@ -364,7 +330,7 @@ def jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 @cli.command()
 def history(
-    job: Annotated[str | None, typer.Argument(help="Only this job's runs.")] = None,
+    job: Annotated[str | None, typer.Argument(help="Only this job's runs.", autocompletion=completion.jobs)] = None,
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Runs, at the most.")] = 20,
     as_json: JsonOption = False,

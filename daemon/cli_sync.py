@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from daemon import completion
 from daemon.errors import AlreadyRunning, UsageError
 from daemon.terminal import ConfigOption, FormatOption, JsonOption, RowsOption, opened, run_once, show
 
@@ -22,7 +23,9 @@ commands = typer.Typer()
 
 EARLIEST, LATEST = 1970, 9000
 """Years of moments that lists are asked for."""
-JobArgument = Annotated[str, typer.Argument(help="A sync's section in the configuration.")]
+JobArgument = Annotated[
+    str, typer.Argument(help="A sync's section in the configuration.", autocompletion=completion.of_kind("sync"))
+]
 
 
 @commands.command()
@@ -104,7 +107,10 @@ def _one(found: Sequence[Link], name: str) -> Link:
 
 @commands.command()
 def conflicts(
-    job: Annotated[str | None, typer.Argument(help="A sync's section; else all of them.")] = None,
+    job: Annotated[
+        str | None,
+        typer.Argument(help="A sync's section; else all of them.", autocompletion=completion.of_kind("sync")),
+    ] = None,
     name: Annotated[str | None, typer.Argument(help="The name of a document, or the id of a record.")] = None,
     keep: Annotated[
         Literal["site", "remote"] | None, typer.Option(help="Decide for this side; the next run carries it out.")
@@ -127,9 +133,9 @@ def conflicts(
         elif job is None or (name is None) != everything:
             raise UsageError("--keep decides one pair: name the job and the document or record; or the job and --all")
         elif name is None:
-            _keep_all(app, job, keep, yes=yes)
+            show(_keep_all(app, job, keep, yes=yes), as_json, "of_word")
         else:
-            _keep_one(app, job, name, keep)
+            show(_keep_one(app, job, name, keep), as_json, "of_word")
 
 
 def _waiting(app: App, sections: Sequence[str], name: str | None) -> Iterator[tuple[str, Link]]:
@@ -142,7 +148,7 @@ def _waiting(app: App, sections: Sequence[str], name: str | None) -> Iterator[tu
             yield from ((section, link) for link in page if link.status in statuses)
 
 
-def _keep_one(app: App, job: str, name: str, keep: str) -> None:
+def _keep_one(app: App, job: str, name: str, keep: str) -> dict[str, Any]:
     from daemon.core.links import FOR_A_PERSON, Status
 
     with _between_runs(app, job) as links:
@@ -155,7 +161,7 @@ def _keep_one(app: App, job: str, name: str, keep: str) -> None:
             raise UsageError(f"{name} is held, not in conflict: {link.why}", action=_way_out(job, link))
         _decide([link], keep)
         links.save([link])
-    typer.echo(f"{name}: the next run of {job} keeps what the {keep} has")
+    return {**_told(job, link), "keep": keep, "said": f"{name}: the next run of {job} keeps what the {keep} has"}
 
 
 def _way_out(job: str, link: Link) -> str:
@@ -168,7 +174,7 @@ def _way_out(job: str, link: Link) -> str:
     )
 
 
-def _keep_all(app: App, job: str, keep: str, *, yes: bool) -> None:
+def _keep_all(app: App, job: str, keep: str, *, yes: bool) -> dict[str, Any]:
     from daemon.core.links import Status
 
     with _between_runs(app, job) as links:
@@ -181,7 +187,8 @@ def _keep_all(app: App, job: str, keep: str, *, yes: bool) -> None:
         for page in links.in_status(Status.CONFLICT):
             _decide(page, keep)
             links.save(page)
-    typer.echo(f"{number:,} {'pair' if number == 1 else 'pairs'}: the next run of {job} keeps what the {keep} has")
+    said = f"{number:,} {'pair' if number == 1 else 'pairs'}: the next run of {job} keeps what the {keep} has"
+    return {"job": job, "kept": number, "keep": keep, "said": said}
 
 
 def _decide(conflicting: Iterable[Link], keep: str) -> None:
@@ -199,6 +206,7 @@ def retry(
         bool, typer.Option("--again", help="Its record was asked for, no reply came, and you saw that it is not there.")
     ] = False,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Let pairs that failed, or are held, be tried again by the next run."""
     from daemon.core.links import Status, tried_again
@@ -219,8 +227,8 @@ def retry(
             number += len(waiting)
         if name and not number:
             raise UsageError(f"{name} has neither failed nor is it held")
-    what = "one pair is" if number == 1 else f"{number} pairs are"
-    typer.echo(f"{what} tried again by the next run")
+    said = "one pair is" if number == 1 else f"{number} pairs are"
+    show({"job": job, "retried": number, "said": f"{said} tried again by the next run"}, as_json, "of_word")
 
 
 @commands.command()
@@ -228,6 +236,7 @@ def relink(
     job: JobArgument,
     name: Annotated[str, typer.Argument(help="The name of a document, or the id of a record.")],
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Pair a document and a record again that were parted; where one of them is gone, it is made anew."""
     from daemon.core.links import Status, paired_again
@@ -241,7 +250,7 @@ def relink(
         link = _one(ended, name)
         paired_again(link)
         links.save([link])
-    typer.echo(f"{name}: the next run of {job} pairs it again")
+    show({**_told(job, link), "said": f"{name}: the next run of {job} pairs it again"}, as_json, "of_word")
 
 
 def _told(section: str, link: Link) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as dataclass_replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from hashlib import sha256
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from ipaddress import ip_address
@@ -42,12 +45,12 @@ from daemon.core.settings import (
     web_address,
 )
 from daemon.errors import ConfigError, UsageError
+from daemon.places import PLACES, VARIABLE
 from daemon.schedule import Schedule
 
 LARGEST = 10 << 20
 """Bytes of a configuration that are read."""
-VARIABLE = "FRAPPE_DAEMON_CONFIG"
-PLACES = (Path("config.toml"), Path("/etc/frappe-daemon/config.toml"))
+SETUP_VARIABLES = ("FRAPPE_DAEMON_SETUP_KEY", "FRAPPE_DAEMON_SETUP_SECRET")
 
 
 def _site_url(value: str) -> str:
@@ -353,7 +356,7 @@ def _jobs(raw: Any, context: Mapping[str, Any], problems: list[str]) -> Iterator
         if not isinstance(table, dict):
             problems.append(f"{path} = {table!r}: a job is a section: [{path}]")
             continue
-        kind = _kind(table.get("kind"), path, problems)
+        kind = _kind(table.get("kind"), path, context["beside"], problems)
         known = context
         if table.get("enabled") is False:  # what does not run needs no secrets
             known = {**context, "resolve": context["resolve"].unneeded}
@@ -383,6 +386,46 @@ def one_job(name: str, kind: str, settings: Mapping[str, Any]) -> Job:
     return Job(name, module, found, Schedule.parse("yearly"), name)
 
 
+def setup_key(environ: Mapping[str, str] = os.environ) -> tuple[str, str] | None:
+    """API key and secret of whoever runs setup, where it is not the daemon's own user. Raises ConfigError."""
+    key, secret = (environ.get(name, "").strip() for name in SETUP_VARIABLES)
+    if bool(key) != bool(secret):
+        raise ConfigError(f"{' and '.join(SETUP_VARIABLES)} go together, and one of them is not set")
+    return (key, secret) if key else None
+
+
+def environment(name: str) -> str:
+    """A variable's value; "" where it is not set."""
+    return os.environ.get(name, "").strip()
+
+
+def secret_in(path: Path) -> str:
+    """What is in a file with one secret. Raises UsageError."""
+    try:
+        return _Secrets({}, Path(), True)({"file": str(path)})
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def provisional(url: str, key: str, secret: str, ca_file: Path | None, site_name: str) -> Config:
+    """A configuration of a site alone, before there is a file. Raises UsageError."""
+    table: dict[str, Any] = {"url": url, "api_key": {"env": key}, "api_secret": {"env": secret}, "site_name": site_name}
+    problems: list[str] = []
+    context = {"resolve": lambda reference: reference["env"], "beside": Path()}
+    if ca_file:
+        table["ca_file"] = ca_file
+    site = _validated(SiteSettings, table, "", context, problems)
+    if problems:
+        raise UsageError("; ".join(problems), action="Correct it, and run the command again.")
+    return Config(Path("config.toml"), site, StateSettings(), LogSettings(), ScheduleSettings())
+
+
+def by_key(config: Config, key: str, secret: str) -> Config:
+    """The same, with another API key."""
+    site = config.site.model_copy(update={"api_key": Secret(key), "api_secret": Secret(secret)})
+    return dataclass_replace(config, site=site)
+
+
 class _AnyJob(JobSettings):
     """Checks what all jobs have, where the kind is unknown."""
 
@@ -401,15 +444,39 @@ def module_of(kind: str) -> ModuleType:
     return import_module(f"daemon.jobs.{kind}{'_' if iskeyword(kind) else ''}")
 
 
-def _kind(name: Any, path: str, problems: list[str]) -> ModuleType | None:
+def _kind(name: Any, path: str, beside: Path, problems: list[str]) -> ModuleType | None:
+    """The module of this kind, or the file beside the configuration that is one of the user's own."""
     if not isinstance(name, str):
         return None  # pydantic says so
+    if name.endswith(".py"):
+        try:
+            return _own_kind(beside / name)
+        except ValueError as error:
+            problems.append(f'{path}.kind = "{name}": {error}')
+            return None
     if name not in kinds():
         known = kinds()
-        hint = f"{did_you_mean(name, known)} (there are: {', '.join(known)})"
+        hint = f'{did_you_mean(name, known)} (there are: {", ".join(known)}), nor a file of your own, "name.py"'
         problems.append(f'{path}.kind = "{name}": there is no such kind{hint}')
         return None
     return module_of(name)
+
+
+def _own_kind(path: Path) -> ModuleType:
+    """A kind in a file: docs/sixth-job.md. Raises ValueError with what is wrong about it."""
+    name = f"daemon_kind_{sha256(str(path.absolute()).encode()).hexdigest()[:12]}"
+    try:
+        module = _module_in(path, name)
+    except Exception as error:  # whatever the user's own code raises
+        where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ValueError(f"it cannot be loaded: {type(error).__name__}: {error}{where}") from None
+    settings = getattr(module, "Settings", None)
+    lacking = [word for word in ("needs", "parts") if not callable(getattr(module, word, None))]
+    if not (isinstance(settings, type) and issubclass(settings, JobSettings)):
+        lacking.insert(0, "Settings, a class made from daemon.core.settings.JobSettings")
+    if lacking:
+        raise ValueError(f"it is no kind of job: it lacks {' and '.join(lacking)}")
+    return module
 
 
 def _schedules(said: Any, path: str, problems: list[str]) -> Iterator[tuple[str, Schedule]]:
@@ -530,11 +597,14 @@ def _function(beside: Path, place: str, name: str) -> Any:
     return function
 
 
-def _module_in(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
+def _module_in(path: Path, name: str = "") -> ModuleType:
+    """The module in a file; under `name`, where its classes must be able to look each other up."""
+    spec = spec_from_file_location(name or path.stem, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
     module = module_from_spec(spec)
+    if name:
+        sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 

@@ -24,6 +24,8 @@ _STYLES = {
 }  # fmt: skip
 
 
+NARROW = 110
+"""Columns of a terminal below which a table leaves its longest column to lines of their own."""
 WIDE = 1000
 """Columns where no terminal is: a line is one line, for grep and for mails."""
 
@@ -190,19 +192,48 @@ def of_answers(rows: Iterable[Mapping[str, str]]) -> Group:
 
 
 def of_steps(steps: Sequence[Mapping[str, str]], applied: bool) -> Group:
-    """What `setup` would make or take away, or has."""
+    """What `setup` would make or take away, or has; at a terminal with notes below, else on the same line, for grep."""
+    below = console().is_terminal
     lines: list[Any] = []
     for step in steps:
         state = Text(step["state"], style="bold red" if step["state"] == "refused" else "green")
-        note = f" ({step['note']})" if step["note"] else ""
+        note = f" ({step['note']})" if step["note"] and not below else ""
         lines.append(Text.assemble((f"{step['what']}: ", "bold"), state, note))
+        if step["note"] and below:
+            lines += [Padding(Text(one, "dim"), (0, 0, 0, 4), expand=False) for one in step["note"].split("; ")]
         if step["action"]:
-            lines.append(Text(f"    → {step['who']}: {step['action']}", style="bold red"))
+            style = "bold red" if step["state"] == "refused" else "yellow"
+            lines.append(Padding(Text(f"→ {step['who']}: {step['action']}", style), (0, 0, 0, 4), expand=False))
     if not steps:
         lines.append(Text("There is nothing to do."))
     elif not applied and any(step["state"].startswith("would") for step in steps):
         lines.append(Text("This is the plan; --apply does it."))
     return Group(*lines)
+
+
+def of_init(found: Mapping[str, Any]) -> Group:
+    """What `init` found and wrote, and what to do next."""
+    apps = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    may = "a System Manager" if found["system_manager"] else "no System Manager"
+    lines: list[Any] = [
+        Text.assemble(("✓ ", "green"), f"{found['url']}: {apps}; time zone {found['time_zone']}"),
+        Text.assemble(("✓ ", "green"), f"the API key is that of {found['user']}, {may}"),
+        "",
+    ]
+    for job in found["jobs"]:
+        lines.append(Text.assemble((job["name"], "bold"), f"  {job['kind']}, disabled"))
+        lines += [Padding(Text(sentence), (0, 0, 0, 4), expand=False) for sentence in job["would"]]
+    lines += ["", *(Text.assemble(("wrote ", "green"), path) for path in found["written"]), "", Text("Next:", "bold")]
+    for step in found["next"]:
+        lines.append(Text(f"  {step['command']}" if step["command"] else f"  {step['why']}"))
+        if step["command"]:
+            lines.append(Padding(Text(step["why"], "dim"), (0, 0, 0, 6), expand=False))
+    return Group(*lines)
+
+
+def of_word(found: Mapping[str, Any]) -> Text:
+    """What a command did, in a sentence."""
+    return Text(found["said"])
 
 
 def of_conflicts(pairs: Sequence[Mapping[str, Any]]) -> Group:
@@ -255,21 +286,38 @@ def _moment(text: str, zone: ZoneInfo) -> str:
     return datetime.fromisoformat(text).astimezone(zone).strftime("%a %Y-%m-%d %H:%M")
 
 
-def of_history(runs: Iterable[Mapping[str, Any]]) -> Table:
-    """Runs, the newest first."""
+def of_history(runs: Iterable[Mapping[str, Any]]) -> Table | Group:
+    """Runs, the newest first. What came of them stands below each where the terminal is narrow."""
+    screen = console()
+    below, told = screen.is_terminal and screen.width < NARROW, list[str]()
     table = _table("Run (UTC)", "Job", "Reason", "Took", "Status", "Undo", "What")
     for run in runs:
         counts = ", ".join(f"{count:,} {key}" for key, count in run["counts"].items())
         took = _length(run["seconds"]) if run["seconds"] is not None else "-"
         dry = " (dry run)" if run["dry_run"] else ""
-        said = [(run["error"] or {}).get("message"), *run["refused"], _failures(run["failed"]), counts]
-        what = "; ".join(dict.fromkeys(filter(None, said)))
+        parts = [(run["error"] or {}).get("message"), *run["refused"], _failures(run["failed"]), counts]
+        what = "; ".join(dict.fromkeys(filter(None, parts)))
         if not what and run["status"] == "done":
             what = "nothing to do"
-        table.add_row(
-            run["run"], run["job"], run["reason"] + dry, took, _styled(run["status"]), run["undo"]["state"], what,
-        )  # fmt: skip
-    return table
+        cells = [run["run"], run["job"], run["reason"] + dry, took, _styled(run["status"]), run["undo"]["state"]]
+        table.add_row(*cells, what)
+        told.append(what)
+    return _with_words_below(table, told, screen) if below else table
+
+
+def _with_words_below(table: Table, words: Sequence[str], screen: Console) -> Table | Group:
+    """Each line of `table`, and below it what its last column says; the table itself where even so it needs folding."""
+    last = table.columns.pop()
+    lines = [line for line in screen.render_lines(table, pad=False) if line]
+    if len(lines) != len(words) + 1:
+        table.columns.append(last)
+        return table
+    shown = [Text.assemble(*((segment.text, segment.style or "") for segment in line)) for line in lines]
+    head, *rows = shown
+    found: list[Any] = [head]
+    for row, what in zip(rows, words, strict=True):
+        found += [row, Padding(Text(what), (0, 0, 0, 4), expand=False)] if what else [row]
+    return Group(*found)
 
 
 def _failures(failed: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from daemon.errors import DaemonError
+from daemon.places import VARIABLE
 
 if TYPE_CHECKING:
     from daemon.app import App
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Else $FRAPPE_DAEMON_CONFIG, ./config.toml, /etc/frappe-daemon/config.toml."),
+    typer.Option(
+        "--config",
+        "-c",
+        envvar=VARIABLE,
+        show_envvar=False,
+        help="Else $FRAPPE_DAEMON_CONFIG, ./config.toml, /etc/frappe-daemon/config.toml.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of a table.")]
 RowsOption = Annotated[
@@ -89,12 +96,17 @@ def load(config: Path | None, *, secrets: bool = True, jobs: bool = True) -> Con
 
 @contextmanager
 def opened(
-    config: Path | None, log_format: Any, *, secrets: bool = True, level: str | None = None, jobs: bool = True
-) -> Iterator[App]:
-    """`level`: unless the configuration wants more or less of the log than usual. `jobs`: it must have some."""
+    config: Path | None, log_format: Any, *, secrets: bool = True, level: str | None = None, jobs: bool = True,
+    setup: bool = False,
+) -> Iterator[App]:  # fmt: skip
+    """`level`: unless the configuration wants more or less of the log than usual. `jobs`: it must have some. `setup`:
+    by the key that the environment names for setup alone, where it does."""
     from daemon.app import App
+    from daemon.config import by_key, setup_key
 
-    loaded = load(config, secrets=secrets, jobs=jobs)
+    other = setup_key() if setup else None
+    loaded = load(config, secrets=secrets and not other, jobs=jobs)
+    loaded = by_key(loaded, *other) if other else loaded
     app = App(loaded, log_format=log_format, log_level=level if loaded.log.level == "info" else None)
     try:
         yield app

@@ -103,7 +103,7 @@ def test_what_cannot_be_read_back_was_not_written(
 
 def test_too_few_rows_read_back_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With both numbers."""
-    monkeypatch.setattr(archive, "_tail", lambda *_: gzip.compress(b"{}\n"))
+    monkeypatch.setattr(archive, "_tail", lambda *_: gzip.compress(b"{}\n", mtime=0))
     with pytest.raises(ArchiveError, match="2 rows were written but 1 can be read back"):
         Archive(tmp_path, "X", "run").write([{}, {}])
 

@@ -56,7 +56,9 @@ LAYERS = {
     "trail.py": ["daemon.errors", "daemon.archive", "daemon.state.claims"],
     "log.py": [],
     "report.py": ["daemon.errors", "daemon.core"],
-    "config.py": ["daemon.errors", "daemon.core", "daemon.schedule"],
+    "config.py": ["daemon.errors", "daemon.core", "daemon.places", "daemon.schedule"],
+    "places.py": [],
+    "completion.py": ["daemon.places"],
     "sandbox/": ["daemon.errors", "daemon.sandbox"],
 }  # fmt: skip
 """Of this package each may import these. Modules that are not named stand above them: commands, runner, composition."""
@@ -80,7 +82,16 @@ LIBRARIES = {
     "apscheduler": ["trigger.py", "service.py"],
     "cronsim": ["schedule.py"],
     "structlog": ["log.py"],
-    "typer": ["cli.py", "cli_status.py", "cli_sync.py", "cli_undo.py", "terminal.py"],
+    "typer": [
+        "cli.py",
+        "cli_init.py",
+        "cli_setup.py",
+        "cli_status.py",
+        "cli_sync.py",
+        "cli_undo.py",
+        "completion.py",
+        "terminal.py",
+    ],
     "prometheus_client": ["exposition.py"],
     "python_calamine": ["files/legacy.py"],
     "charset_normalizer": [],

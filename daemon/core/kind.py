@@ -40,8 +40,12 @@ class Need:
     """Permission types of DocPerm: read, write, create, delete, submit, cancel, email."""
     rows: bool = True
     """The DocType must have rows of its own: it is no Single, no child table, and the database knows it."""
+    why: str = ""
+    """What it is for, as "to …"."""
     only_administrator: str = ""
     """Why nobody but Administrator may do it, where the DocType's own code says so."""
+    only_system_manager: str = ""
+    """Why no role but System Manager will do, where a method of the site asks for that very role."""
     otherwise: Need | None = None
     """A second way, taken where the rights for this one are missing."""
     by_setup: bool = False
@@ -49,7 +53,7 @@ class Need:
     made: tuple[str, ...] = ()
     """Those of the fields that `frappe-daemon setup` makes; `check` tells of these by what setup would do."""
     lacking: str = ""
-    """What the job does where the rights are missing: that is then a warning, and no problem."""
+    """What the job does where the rights, or the DocType, are missing: that is then a warning, and no problem."""
     mail: bool = False
     """Mail is sent: the site must have an account for it, and show us afterwards what it sent. Says nothing of a
     DocType beyond that."""

@@ -385,7 +385,7 @@ class JobSettings(Model):
     """What every job has, whatever its kind."""
 
     kind: str
-    """What it does: cleanup, digest, expiry, import or sync."""
+    """What it does: cleanup, digest, expiry, import or sync; or "name.py", a file of your own beside this one."""
     schedule: str
     """A crontab line, "every 15m", or Frappe's own words such as daily_long."""
     enabled: bool = True

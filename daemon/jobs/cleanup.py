@@ -149,8 +149,15 @@ class Settings(JobSettings):
         return self
 
 
-ONLY_ADMINISTRATOR = {"Email Queue": "Email Queue's own code lets nobody but Administrator delete its rows"}
-"""email/doctype/email_queue/email_queue.py:on_trash; no permission changes it."""
+ONLY_ADMINISTRATOR = {
+    "Email Queue": "Email Queue's own code lets nobody but Administrator delete its rows",
+    "Notification Log": "Notification Log shows everybody their own rows alone, and all of them to Administrator",
+}
+"""email/doctype/email_queue/email_queue.py:on_trash; desk/doctype/notification_log/notification_log.py:
+get_permission_query_conditions. No permission changes it."""
+
+ONLY_SYSTEM_MANAGER = "the site's own clean-up may be started by System Managers alone"
+"""core/doctype/scheduled_job_type/scheduled_job_type.py:execute_event; no permission changes it."""
 
 
 def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:
@@ -159,16 +166,21 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:
         fields = (rule.date_field, *rule.group_by, *(condition[-3] for condition in rule.filters))
         dates = rule.as_rule("").dates
         only = ONLY_ADMINISTRATOR.get(rule.doctype, "")
-        by_rows = Need(rule.doctype, fields, dates, ("read", "delete"), only_administrator=only)
+        why = "to find old rows and delete them"
+        by_rows = Need(rule.doctype, fields, dates, ("read", "delete"), why=why, only_administrator=only)
         forced = rule.strategy == "log_settings"
         coverable = rule.doctype in dialect.log_settings_doctypes
         dated = rule.date_field in ("creation", dialect.log_settings_field)
         if forced or (rule.server_side and rule.strategy == "auto" and coverable and dated):
-            yield Need(rule.doctype, fields, dates, ("read",))
+            yield Need(rule.doctype, fields, dates, ("read",), why="to count old rows")
             otherwise = None if forced else by_rows
-            yield Need("Log Settings", rights=("read", "write"), rows=False, otherwise=otherwise)
+            yield Need("Log Settings", rights=("read", "write"), rows=False, only_system_manager=ONLY_SYSTEM_MANAGER,
+                       otherwise=otherwise)  # fmt: skip
         else:
             yield by_rows
+    if any(rule.purge_residue for rule in settings.rules):
+        for residue in ("Comment", "Deleted Document"):
+            yield Need(residue, rights=("read", "delete"), why="to delete what deleting row by row leaves behind")
 
 
 def parts(run: Run, settings: Settings) -> Iterable[Part]:
@@ -613,8 +625,11 @@ class RulePart(Part):
             if self.settings.purge_residue:
                 purged = self._purge(kind, where)
                 facts[f"purged {kind}"] = purged
-            facts[f"left {kind}"] = self._site.count(kind, where)
-        if left := [f"{facts[f'left {kind}']:,} {kind}" for kind in residue if facts[f"left {kind}"]]:
+            try:
+                facts[f"left {kind}"] = self._site.count(kind, where)
+            except NotPermitted:  # the rows themselves are gone; this is beside the point
+                self.tally.note(f"this user may not list {kind}, so what removing rows left there was not counted")
+        if left := [f"{facts[f'left {kind}']:,} {kind}" for kind in residue if facts.get(f"left {kind}")]:
             gone = self.tally.counts[Result.DONE]
             self.tally.note(f"removing {gone:,} rows left {' and '.join(left)} rows; purge_residue = true removes them")
 

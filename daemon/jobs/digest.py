@@ -179,15 +179,23 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: 
             (*_filtered(settings.users or (), "User"), *FIELDS),
             (),
             ("read", "email") if settings.users else ("read",),
+            why="to find its readers and send them their letters",
             made=tuple(name for name in _filtered(settings.users or (), "User") if name.startswith("custom_")),
         )
+    else:
+        lacking = "letters go out as to strangers, in the digest's own language"
+        why = "to know its readers' names and languages"
+        yield Need("User", rights=("read", "email"), lacking=lacking, why=why)
+    if not settings.currency and (settings.tables or any(metric.field for metric in settings.metrics)):
+        lacking, why = "money is shown without a currency", "to know the currency"
+        yield Need("Company", ("default_currency",), lacking=lacking, why=why)
     yield Need("Communication", mail=True)
 
 
 def _need(part: Any, period: str, fields: Sequence[str]) -> Need:
     dates = () if period == "any" else (part.date_field,)
     wanted = (*fields, *dates, *_filtered(part.filters, part.doctype))
-    return Need(part.doctype, tuple(dict.fromkeys(wanted)), dates)
+    return Need(part.doctype, tuple(dict.fromkeys(wanted)), dates, why=f"to tell {said(part.label, 'en')!r}")
 
 
 def _filtered(filters: Sequence[Sequence[Any]], doctype: str) -> list[str]:

@@ -78,14 +78,21 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: 
     """What `check` looks at: each rule's DocType and fields, Users, mail, and the right to tell people on the desk."""
     for rule in settings.rules:
         filtered = [one[-3] for one in rule.filters if len(one) == 3 or one[0] == rule.doctype]
-        yield Need(rule.doctype, (rule.date_field, *rule.people_fields, *filtered), (rule.date_field,))
-    yield Need("User", USER_FIELDS)
+        fields, why = (rule.date_field, *rule.people_fields, *filtered), "to find what expires, and send its notices"
+        yield Need(rule.doctype, fields, (rule.date_field,), why=why)
+        if not settings.grouped and "mail" in settings.ways:
+            lacking, why = "its mails are shown beside no document", "to show mails beside their documents"
+            yield Need(rule.doctype, rights=("email",), lacking=lacking, why=why)
+    yield Need("User", USER_FIELDS, why="to find whom to tell")
+    lacking = "whom it told is written down in the daemon's own state alone"
+    why = "to write down whom it told"
+    yield Need(LOG, (), (), ("read", "create"), by_setup=True, lacking=lacking, why=why)
     yield Need("Communication", mail=True)
     lacking = "who loses the daemon's state tells everybody again"
     yield Need(LOG, (), (), ("read", "create"), by_setup=True, lacking=lacking)
     if "desk" in settings.ways:
-        lacking = "people are told by mail alone"
-        yield Need(_bell.NOTIFICATION, (), (), ("create",), by_setup=True, lacking=lacking)
+        lacking, why = "people are told by mail alone", "to tell people on their desk"
+        yield Need(_bell.NOTIFICATION, (), (), ("create",), by_setup=True, lacking=lacking, why=why)
 
 
 def provisions(settings: Settings, site: SitePort) -> Iterator[Provision]:

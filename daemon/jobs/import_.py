@@ -37,10 +37,16 @@ __all__ = ["Settings", "explain", "needs", "parts", "provisions"]
 def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: ARG001 (every kind is asked so)
     """The DocType, fields that the configuration names, and the rights."""
     if settings.requests:
-        yield Need(REQUESTS, ("status", "run"), (), ("read", "write", "email"), by_setup=True)
+        why = "to take what is asked for, and tell how far it is"
+        yield Need(REQUESTS, ("status", "run"), (), ("read", "write", "email"), by_setup=True, why=why)
+        for doctype in settings.doctypes:
+            yield Need(doctype, (), (), ("read", "create", "write"), why="to import what is asked for")
         return
+    why = "to find the rows' documents, and make or change them"
     named = [settings.key, *settings.columns.values(), *settings.constants, *settings.defaults]
-    yield Need(settings.doctype, tuple(name for name in named if name and "." not in name), (), settings.rights)
+    yield Need(
+        settings.doctype, tuple(name for name in named if name and "." not in name), (), settings.rights, why=why
+    )
 
 
 def provisions(settings: Settings, site: SitePort) -> Iterable[Provision]:

@@ -181,10 +181,13 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: 
     if ways != "push" and "site" in settings.create:
         rights += ["create", *(["submit"] if site.submit else [])]
     if settings.deleted.remote == "propagate":
-        rights += ["delete"]
+        rights += ["delete", "cancel"]
     pulled = [spec.site for spec in settings.fields if spec.site.startswith("custom_") and spec.flow == "pull"]
-    yield Need(site.doctype, (*own, *mapped), (), tuple(rights), made=(*own, *pulled))
-    yield Need("Deleted Document", ("deleted_doctype", "deleted_name"))
+    why = "to tell documents what their records say, and the other way round"
+    yield Need(site.doctype, (*own, *mapped), (), tuple(rights), made=(*own, *pulled), why=why)
+    lacking = "deletions wait for the next full comparison"
+    fields = ("deleted_doctype", "deleted_name")
+    yield Need("Deleted Document", fields, why="to hear of deletions at once", lacking=lacking)
 
 
 def sources(settings: Settings) -> Iterable[Source]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,6 +75,17 @@ def bulk_restore(site: FrappeSite, docnames: Any) -> Doc:
     return found
 
 
+@method("frappe.core.doctype.user.user.generate_keys")
+def generate_keys(site: FrappeSite, user: str) -> Doc:
+    """A new secret; the key stays, where there is one. 16 tells that too."""
+    rights.only_system_manager(site)
+    row = documents.load(site, "User", user)
+    key, secret = row["api_key"] or secrets.token_hex(8)[:15], secrets.token_hex(8)[:15]
+    documents.update(site, "User", user, {"api_key": key})
+    site.keys[row["name"]] = (key, secret)
+    return {"api_key": key, "api_secret": secret} if site.version == "16" else {"api_secret": secret}
+
+
 # Permissions: core/page/permission_manager/permission_manager.py
 
 
@@ -88,7 +100,8 @@ def permission_add(site: FrappeSite, parent: str, role: str, permlevel: Any = 0)
     level = int(permlevel or 0)
     if any(row["role"] == role and int(row.get("permlevel") or 0) == level for row in rights.granted(site, parent)):
         return site.say("Rule for this doctype, role, permlevel and if-owner combination already exists.")
-    return _insert_permission(site, parent, {"role": role, "read": 1, "permlevel": level})
+    # Custom DocPerm reads and exports by default (core/doctype/custom_docperm/custom_docperm.json)
+    return _insert_permission(site, parent, {"role": role, "read": 1, "export": 1, "permlevel": level})
 
 
 def _insert_permission(site: FrappeSite, parent: str, row: Mapping[str, Any]) -> None:

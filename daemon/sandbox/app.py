@@ -108,7 +108,7 @@ class Wire:
         try:
             request.read(scope, body, site.version)
             self._maintained(request)
-            site.user = request.user(site.keys)
+            site.user = site.admitted(request.user(site.keys))
             with site.store.transaction() if request.writes else nullcontext():
                 return noted(routes.dispatch(site, request), site.notices, v2=v2)
         except FrappeError as error:

@@ -267,7 +267,7 @@ Email Template | Email | autoname=prompt
 User | Core | autoname=field:email
   + System Manager: all
   email:Data !reqd; username:Data; first_name:Data !reqd; full_name:Data; enabled:Check; language:Data; time_zone:Data
-  user_type:Data; api_key:Data; roles:Table[Has Role]; thread_notify:Check
+  user_type:Data; api_key:Data; roles:Table[Has Role]; thread_notify:Check; bio:Small Text
 Has Role | Core | istable
   role:Link[Role]
 Role | Core | autoname=field:role_name
@@ -290,8 +290,9 @@ Custom Field | Custom | autoname=custom_field
   print_hide:Check; allow_on_submit:Check; precision:Data
 Custom DocPerm | Core
   + System Manager: all
-  parent:Data; role:Link[Role]; permlevel:Int; read:Check; write:Check; create:Check; delete:Check; submit:Check
-  cancel:Check; amend:Check; report:Check; export:Check; share:Check; print:Check; email:Check
+  parent:Data; role:Link[Role]; permlevel:Int; if_owner:Check; select:Check; read:Check=1; write:Check; create:Check
+  delete:Check; submit:Check; cancel:Check; amend:Check; report:Check; export:Check=1; import:Check; share:Check
+  print:Check; email:Check
 System Settings | Core | issingle
   + System Manager: read write
   time_zone:Data; country:Data; language:Data; allow_error_traceback:Check; app_name:Data

@@ -99,7 +99,19 @@ def _prepared(site: FrappeSite, meta: DocType, doc: Doc) -> Doc:
         raise FrappeError("CannotCreateStandardDoctypeError", text)
     if meta.name == "Log Settings" and isinstance(doc.get("logs_to_clear"), list):
         doc = {**doc, "logs_to_clear": retention.settled(site, doc["logs_to_clear"])}
+    if meta.name in selling.SALES and doc.get("customer"):  # erpnext/accounts/party.py:_get_party_details
+        rights.require(site, "read", "Customer", site.store.get("Customer", doc["customer"]))
+    if meta.name == "User":
+        doc = {**doc, "user_type": _user_type(site, doc)}
     return selling.computed(site, meta.name, doc)
+
+
+def _user_type(site: FrappeSite, doc: Doc) -> str:
+    """core/doctype/user/user.py:set_system_user: a role with a desk makes a System User."""
+    roles = [site.store.get("Role", row.get("role")) or {} for row in doc.get("roles") or ()]
+    if doc.get("name") == "Administrator" or any(role.get("desk_access") for role in roles):
+        return "System User"
+    return "Website User"
 
 
 def _take_up(site: FrappeSite, doctype: str, name: str) -> None:

@@ -114,6 +114,13 @@ class FrappeSite:
         for doctype in self.doctypes.values():
             self.describe(doctype)
 
+    def admitted(self, user: str) -> str:
+        """`user`, unless gone, or disabled: 14 does not look at that (auth.py:validate_api_key_secret)."""
+        row = None if user == "Guest" else self.store.get("User", user)
+        if user != "Guest" and (row is None or not (row["enabled"] or self.version == "14")):
+            raise FrappeError("AuthenticationError", thrown=False)
+        return user
+
     # Time
 
     def now(self) -> str:

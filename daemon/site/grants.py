@@ -7,11 +7,12 @@ whatever somebody else granted meanwhile stays. Each step looks first, and may b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from daemon import errors
 from daemon.core.kind import Provision
+from daemon.core.rights import RIGHTS
 
 if TYPE_CHECKING:
     from daemon.site.client import Site
@@ -36,31 +37,52 @@ def give(site: Site, wanted: Provision) -> None:
     """The role, its rights, and the role to the user of this key. Raises SiteError; then it may be done again."""
     role = wanted.name
     if not site.get_list("Role", ["name"], [["name", "=", role]]):
-        _again(lambda: site.insert({**wanted.values, "doctype": "Role"}), well=errors.AlreadyExists)
+        again(lambda: site.insert({**wanted.values, "doctype": "Role"}), well=errors.AlreadyExists)
     for doctype, rights in wanted.rights.items():
         if not site.get_list("Custom DocPerm", ["name"], [["parent", "=", doctype], ["role", "=", role]]):
-            _again(lambda doctype=doctype: _manage(site, "add", parent=doctype, role=role, permlevel=0))  # type: ignore[misc]
+            again(lambda doctype=doctype: _manage(site, "add", parent=doctype, role=role, permlevel=0))  # type: ignore[misc]
         for right in rights:
             facts = {"doctype": doctype, "role": role, "permlevel": 0, "ptype": right, "value": 1}
-            _again(lambda facts=facts: _manage(site, "update", **facts))  # type: ignore[misc]
-    _set_roles(site, site.user(), lambda rows: [*(row for row in rows if row["role"] != role), {"role": role}])
+            again(lambda facts=facts: _manage(site, "update", **facts))  # type: ignore[misc]
+    set_roles(site, site.user(), lambda rows: [*(row for row in rows if row["role"] != role), {"role": role}])
 
 
 def take(site: Site, role: str) -> None:
     """The role from whoever has it, its rights, and itself."""
     for row in site.get_list("User", ["name"], [["Has Role", "role", "=", role]]):
-        _set_roles(site, str(row["name"]), lambda rows: [row for row in rows if row["role"] != role])
+        set_roles(site, str(row["name"]), lambda rows: [row for row in rows if row["role"] != role])
     for row in site.get_list("Custom DocPerm", ["parent"], [["role", "=", role]]):
         _revoke(site, str(row["parent"]), role)
-    _again(lambda: site.delete("Role", role), well=errors.NotFound)
+    again(lambda: site.delete("Role", role), well=errors.NotFound)
+
+
+def held(site: Site, role: str) -> dict[str, list[str]]:
+    """DocType → permission types that `role` has by Custom DocPerm."""
+    rows = site.get_list("Custom DocPerm", ["*"], [["role", "=", role]])
+    return {str(row["parent"]): [right for right in RIGHTS if int(row.get(right) or 0)] for row in rows}
+
+
+def settle(site: Site, role: str, doctype: str, wanted: Sequence[str]) -> None:
+    """The role has exactly these rights on `doctype`. May be done again. A new row reads and exports to begin with."""
+    if not wanted:
+        return _revoke(site, doctype, role)
+    if doctype not in held(site, role):
+        again(lambda: _manage(site, "add", parent=doctype, role=role, permlevel=0))
+    has = held(site, role).get(doctype, [])
+    changed = [(right, 0) for right in reversed(RIGHTS) if right in has and right not in wanted]
+    changed += [(right, 1) for right in RIGHTS if right in wanted and right not in has]
+    for right, value in changed:
+        facts = {"doctype": doctype, "role": role, "permlevel": 0, "ptype": right, "value": value}
+        again(lambda facts=facts: _manage(site, "update", **facts))  # type: ignore[misc]
+    return None
 
 
 def _revoke(site: Site, doctype: str, role: str) -> None:
-    _again(lambda: _manage(site, "remove", doctype=doctype, role=role, permlevel=0))
+    again(lambda: _manage(site, "remove", doctype=doctype, role=role, permlevel=0))
     standard = _manage(site, "get_standard_permissions", doctype=doctype)
     custom = site.get_list("Custom DocPerm", ["*"], [["parent", "=", doctype]])
     if sorted(map(_rights, custom)) == sorted(map(_rights, standard or [])):
-        _again(lambda: _manage(site, "reset", doctype=doctype))
+        again(lambda: _manage(site, "reset", doctype=doctype))
 
 
 _COUNTED = ("role", "permlevel", "if_owner", "read", "write", "create", "delete", "submit", "cancel", "amend", "report",
@@ -76,7 +98,7 @@ def _manage(site: Site, function: str, **arguments: Any) -> Any:
     return site.post_api(f"{MANAGER}.{function}", arguments)
 
 
-def _again(act: Callable[[], Any], well: tuple[type[Exception], ...] | type[Exception] = ()) -> None:
+def again(act: Callable[[], Any], well: tuple[type[Exception], ...] | type[Exception] = ()) -> None:
     """`act`, which may be done twice: it is, after a lost reply. `well`: says that it was done before."""
     for attempt in range(ATTEMPTS):
         try:
@@ -90,7 +112,7 @@ def _again(act: Callable[[], Any], well: tuple[type[Exception], ...] | type[Exce
             return
 
 
-def _set_roles(site: Site, user: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+def set_roles(site: Site, user: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
     """The user's roles after `change`, unless they are so already. Raises StaleDocument where somebody saves the user
     at the same time, over and over."""
     for attempt in range(ATTEMPTS):

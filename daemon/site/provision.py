@@ -32,12 +32,14 @@ class Step:
 
     what: str
     state: str
-    """exists, would be made, made, would be removed, removed, left, refused."""
+    """exists, would be made, made, would be given, would be removed, removed, left, refused …"""
     note: str = ""
     who: str = ""
     action: str = ""
     provision: Provision | None = None
     """What there is to do."""
+    act: Callable[[], str] | None = None
+    """What else there is to do; it answers what became of it."""
 
     def as_json(self) -> dict[str, str]:
         return {key: getattr(self, key) for key in ("what", "state", "note", "who", "action")}
@@ -146,18 +148,19 @@ def apply(site: Site, steps: Iterable[Step]) -> Iterator[Step]:
         "would be removed": (remove, "removed"),
     }
     for step in steps:
-        if step.provision is None:
-            yield step
-            continue
-        act, done = ways[step.state]
+        done = step.state
         try:
-            act(site, step.provision)
+            if step.act is not None:
+                done = step.act()
+            elif step.provision is not None:
+                act, done = ways[step.state]
+                act(site, step.provision)
         except (errors.Transient, errors.OutcomeUnknown):
             raise
         except errors.SiteError as error:
             yield refused(step, error)
         else:
-            yield replace(step, state=done, provision=None)
+            yield replace(step, state=done, provision=None, act=None)
 
 
 def refused(step: Step, error: errors.SiteError) -> Step:
@@ -165,4 +168,4 @@ def refused(step: Step, error: errors.SiteError) -> Step:
     action = error.action
     if isinstance(error, errors.NotPermitted):
         action = "Run setup with the API key of a System Manager, or of Administrator where Administrator made it."
-    return replace(step, state="refused", note=str(error), who=error.who, action=action, provision=None)
+    return replace(step, state="refused", note=str(error), who=error.who, action=action, provision=None, act=None)
