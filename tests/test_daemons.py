@@ -34,7 +34,7 @@ from daemon.cli import main
 from dataclasses import replace
 from tests.postgresql import QUICK
 app.Server = partial(app.Server, terms=replace(QUICK, lease=float(sys.argv[2])))
-service.RETRY_RUNNING, service.RETRY_STATE, runner.STATE_WAIT = 0.2, timedelta(seconds=0.3), timedelta(seconds=0.3)
+service.RETRY_RUNNING, service.RETRY_STATE, runner.STATE_WAIT = 0.2, 0.3, timedelta(seconds=0.3)
 main(["run", "--config", sys.argv[1]])
 """
 """The command, with leases of another length."""
@@ -205,7 +205,7 @@ def test_when_the_one_that_runs_a_slot_fails_another_takes_it_over(harm, sandbox
             assert victim.process.wait() == -signal.SIGKILL
         else:
             victim.process.send_signal(signal.SIGCONT)
-            victim.until("state.lost", "the lease on job0 was lost")
+            victim.until("job.failed", "the lease on job0 was lost")
             victim.proxy.go()
             assert victim.end() == 0
         assert all(one.end() == 0 for one in daemons if one is not victim)
@@ -221,7 +221,7 @@ def test_a_daemon_survives_a_restart_of_its_database(sandbox, shared):
     harmed = HarmAt(sandbox, alone, lambda daemon: daemon.proxy.cut())
     with alone.daemons(1, lease=1.5) as (daemon,):
         harmed.daemons.append(daemon)
-        daemon.until("state.lost", "job0")
+        daemon.until("job.failed", "job0")
         daemon.proxy.mend()
         alone.until_settled(daemon)
         assert daemon.end() == 0

@@ -13,7 +13,7 @@ from daemon.errors import ClockSkew, Exit, StateError
 from daemon.sandbox import Fault
 from daemon.service import JUMP, RETRY_STATE, Service
 from daemon.state import Run
-from daemon.state.faults import told
+from daemon.state.faults import of_sqlite, told
 from daemon.state.store import State
 from tests.conftest import days_ago, rules
 from tests.live import RULE, Live
@@ -117,14 +117,14 @@ def fill(state: State) -> None:
     def bound(connection, record) -> None:
         connection.execute("PRAGMA max_page_count=1")
 
-    event.listen(state._engine, "connect", bound)
-    state._engine.dispose()
+    event.listen(state._database.engine, "connect", bound)
+    state._database.engine.dispose()
     for size in (100_000, 1000, 10):
         with pytest.raises(StateError):
             for number in range(10_000):
                 filler = {"x": "x" * size}
                 state.begin_run(Run(f"{size} {number}", "filler", "cleanup", "by hand", None, EPOCH, report=filler))
-    state.make_room = lambda: event.remove(state._engine, "connect", bound) or state._engine.dispose()
+    state.make_room = lambda: event.remove(state._database.engine, "connect", bound) or state._database.engine.dispose()
 
 
 def test_a_full_disk_loses_no_slot_and_stops_no_service(daily, capsys):
@@ -149,7 +149,7 @@ def test_a_full_disk_loses_no_slot_and_stops_no_service(daily, capsys):
 def test_a_full_disk_ends_a_start_with_a_code_that_systemd_tries_again():
     """What a restart may find mended is told apart from what it will not."""
     for number, code in ((errno.ENOSPC, Exit.SITE_UNAVAILABLE), (errno.EROFS, Exit.CONFIGURATION)):
-        with pytest.raises(StateError) as found, told("state.db"):
+        with pytest.raises(StateError) as found, told("state.db", of_sqlite):
             raise OSError(number, "said", "state.db")
         assert found.value.exit_code == code
 

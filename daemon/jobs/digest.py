@@ -173,19 +173,15 @@ def needs(settings: Settings, dialect: DialectPort) -> Iterable[Need]:  # noqa: 
             yield Need(table.child, tuple(fields), rights=(), rows=False)
     for listing in settings.lists:
         yield _need(listing, listing.period, listing.fields)
-    if settings.users is not None or settings.to:
-        yield Need(
-            "User",
-            (*_filtered(settings.users or (), "User"), *FIELDS),
-            (),
-            ("read", "email") if settings.users else ("read",),
-            why="to find its readers and send them their letters",
-            made=tuple(name for name in _filtered(settings.users or (), "User") if name.startswith("custom_")),
-        )
-    else:
-        lacking = "letters go out as to strangers, in the digest's own language"
-        why = "to know its readers' names and languages"
-        yield Need("User", rights=("read", "email"), lacking=lacking, why=why)
+    chosen_by = _filtered(settings.users or (), "User")
+    yield Need(
+        "User",
+        (*chosen_by, *FIELDS),
+        rights=("read", "email"),
+        why="to find its readers and send them their letters",
+        made=tuple(name for name in chosen_by if name.startswith("custom_")),
+        lacking="" if settings.users else "letters go out as to strangers, in the digest's own language",
+    )
     if not settings.currency and (settings.tables or any(metric.field for metric in settings.metrics)):
         lacking, why = "money is shown without a currency", "to know the currency"
         yield Need("Company", ("default_currency",), lacking=lacking, why=why)

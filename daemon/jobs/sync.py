@@ -56,6 +56,8 @@ DIRECTIONS = ("pull", "push")
 """Each may have a schedule of its own: schedule = { pull = "…", push = "…" }."""
 FEW = 20
 """Pairs below which "everything changed" and "too many deleted" mean nothing."""
+LONGEST_WAIT = 15.0
+"""Seconds between looks whether the run of the other direction has ended."""
 WINDOW = timedelta(days=1)
 """In which deletions are added up."""
 
@@ -298,12 +300,14 @@ class Sync:
 
     def begin(self) -> None:
         """Be the only run of either direction, and know what fields there are. Raises Stopped."""
+        wait = 1.0
         while True:
             try:
                 self.run.hold(self.run.claim(self.name))
                 break
             except AlreadyRunning:
-                self.run.pause(1.0)
+                self.run.pause(wait)
+                wait = min(2 * wait, LONGEST_WAIT)
         self.links = self.run.links(self.name)
         self.known = {side: self.links.count_known(side) for side in get_args(Side)}
         self.remote = self.run.remote(self.settings.api)

@@ -33,10 +33,10 @@ class World:
         """Recipient → result, of one run that sends these letters."""
         app = self.app
         clock = RunClock(app.clock, app.stop, timedelta(hours=5))
-        with app.open_site(clock, app.log) as site, ThreadPoolExecutor(4) as pool:
+        with app.state.claim("job") as state, app.open_site(clock, app.log) as site, ThreadPoolExecutor(4) as pool:
             run = LiveRun(
                 id="run", job="job", section="job", direction="", wish={}, started=app.clock.now(), dry_run=False,
-                explain=False, site=site, clock=clock, state=app.state, pool=pool, at_once=4,
+                explain=False, site=site, clock=clock, state=state, pool=pool, at_once=4,
                 watch=print, remotes=None, held=None,
             )  # fmt: skip
             post = Post(run, "digest", SHELF, per_minute)

@@ -68,7 +68,7 @@ WRITES: dict[str, Callable[[State], object]] = {
     "a link": lambda state: Links(state, "sync").save([Link(name="late")]),
     "a link to drop": lambda state: Links(state, "sync").drop(Link(id=1)),
     "links to mark": lambda state: Links(state, "sync").mark([Link(id=1)], "site", "late"),
-    "links to want": lambda state: Links(state, "sync").want(1, ["new"]),
+    "links to want": lambda state: Links(state, "sync").want(1, ["new"], lambda base: base),
     "a slot": lambda state: state.settle_slot("a", NOON, "daily"),
     "facts of a site": lambda state: state.remember_site("https://a", {"late": True}),
 }
