@@ -14,6 +14,7 @@ import pytest
 from daemon.files.inbox import Inbox
 from daemon.jobs._import.results import Results
 from daemon.sandbox import Fault
+from daemon.site import provision
 from tests.conftest import Daemon
 from tests.jobs.test_import import INBOX, ITEM, items, read, write
 
@@ -223,3 +224,15 @@ def test_what_is_no_file_is_named(inbox):
     os.mkfifo(inbox / "pipe.csv")
     (inbox / "a.csv").write_text("a\n")
     assert Inbox(inbox).strays() == ["a directory sub", "a pipe pipe.csv", "a symbolic link link.csv"]
+
+
+def test_rows_of_two_files_of_one_run_are_not_taken_for_each_other(todos, inbox, sandbox) -> None:
+    """Where a field was made by which rows are found again, its values tell files apart, and not runs alone."""
+    job = todos.app.job("items")
+    with todos.app.site() as site:
+        list(provision.apply(site, provision.to_make(site, job.kind.provisions(job.settings, site))))
+    for name in ("first", "second"):
+        write(inbox / f"{name}.csv", ["Description"], [(f"{name} {number}",) for number in range(3)])
+    assert todos.once("items")["counts"] == {"done": 6}
+    found = {row["description"] for row in sandbox.rows("ToDo", None, ["description"])}
+    assert found == {f"{name} {number}" for name in ("first", "second") for number in range(3)}

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from daemon.core.batches import Ranges
 from daemon.core.columns import Layout, resolve
@@ -202,7 +203,7 @@ class FilePart(Part):
             "file": self._identity,
             "options": settings.fingerprint,
             "run": self._run.id,
-            "mark": self._run.id,
+            "mark": f"{self._run.id}-{uuid4().hex[:8]}",  # a run may import many files
             "started": self._run.now().isoformat(timespec="seconds"),
             "since": stamp(self._run.site, self._run.now(), -CLOSE),
             "counts": {},
