@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-long contract lint types bench docs lock clean
+.PHONY: demo test test-long contract lint types bench chaos docs lock clean
 
 $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "frappe-daemon needs Python 3.11 or newer; $(PYTHON) is %s.%s. Run: make PYTHON=python3.12 $(MAKECMDGOALS)" % sys.version_info[:2])'
@@ -34,6 +34,9 @@ types: $(STAMP)
 
 bench: $(STAMP)           ## ratios, measured in one run
 	$(BIN)/python -m bench
+
+chaos: $(STAMP)           ## ten minutes of kills and lost replies, all kinds at once; then the books must balance
+	$(BIN)/python -m bench.chaos
 
 docs: $(STAMP)            ## docs/configuration.md, made of the models that read the file
 	$(BIN)/frappe-daemon reference > docs/configuration.md
