@@ -116,6 +116,7 @@ class World:
                 self.life.plan, self.life.mails = (waiting.pop(0) if waiting else []), 0
                 service._work_off("job")
                 self.sandbox.faults.clear()
+                service._away = None  # it answers again; who finds that out is proven in test_outage
                 wakes = [one for one in (*again, job.schedule.after(self.clock.now(), ZONE)) if one > self.clock.now()]
                 again.clear()
                 if min(wakes) >= until:
