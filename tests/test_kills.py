@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from daemon.sandbox import Sandbox
+from daemon.site import provision
 from daemon.state import State
 from tests.conftest import days_ago
 from tests.live import RULE, Live
@@ -105,7 +106,8 @@ def life_and_death(sandbox: Sandbox, site, tmp_path, times: int, rng: random.Ran
     with State.open(path) as state:
         runs = state.runs(limit=100_000)
         done = [(run.job, run.slot) for run in runs if run.status == "done"]
-        assert len(done) == len(set(done)) and {run.status for run in runs} <= {"done", "stopped", "interrupted"}
+        odd = [run.report for run in runs if run.status not in ("done", "stopped", "interrupted")]
+        assert len(done) == len(set(done)) and odd == []
         assert {job for job, _ in done} >= {"calls", "tidy"} and len(marks) == 3
     found = sorted(row["description"] for row in sandbox.rows("ToDo", fields=["description"]))
     assert found == sorted(wanted)
@@ -116,6 +118,9 @@ def life_and_death(sandbox: Sandbox, site, tmp_path, times: int, rng: random.Ran
 @pytest.fixture
 def site(sandbox, daemon_for):
     made = daemon_for(sandbox, LOAD)
+    calls = made.app.job("calls")
+    with made.app.site() as client:  # a row without a key whose reply is lost is uncertain, which is no loss but no row
+        list(provision.apply(client, provision.to_make(client, calls.kind.provisions(calls.settings, client))))
     made.app.state.remember_site(sandbox.url, {"time_zone": "America/New_York"})
     for job in made.app.config.jobs.values():
         made.app.state.settle_slot(job.name, datetime.now(UTC) - timedelta(minutes=2), job.schedule.text)
